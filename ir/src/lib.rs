@@ -1,1 +1,20 @@
-//! .
+//! What `incept` is made of, as data: the graph, the plan, and the contract with emitted code.
+//!
+//! | module | what lives there | depends on |
+//! |---|---|---|
+//! | [`types`], [`ids`], [`tensor`] | element types, shapes, identifiers, constants | nothing |
+//! | [`ops`] | the operators: inference, reference evaluation | `types`, `tensor` |
+//! | [`graph`] | the graph, patches, the verifier | `ops` |
+//! | [`plan`] | buffers, views, steps; the plan's verifier | `types` |
+//! | [`abi`] | what emitted code and the runtime agree on | `plan` |
+//!
+//! No Cranelift, no threads, no unsafe code.
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod graph;
+pub mod ids;
+pub mod ops;
+pub mod plan;
+pub mod tensor;
+pub mod types;

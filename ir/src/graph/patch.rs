@@ -1,0 +1,273 @@
+//! A rewrite as a value: checked as a whole, then applied as a whole.
+//!
+//! A pass proposes a [`Patch`]; [`Graph::apply`] type-checks it, applies it and drops the nodes that nothing reads any
+//! more. So rewrites can be logged with their reason, counted, and stopped after the n-th.
+//!
+//! Invariants:
+//! 1. A refused patch leaves the graph as it was.
+//! 2. A replacement has exactly the type of what it replaces.
+//! 3. A patch never makes a cycle.
+
+use std::sync::Arc;
+
+use petgraph::visit::EdgeRef;
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use super::{Graph, GraphError, Provenance};
+use crate::ids::{NodeId, ValueId};
+use crate::ops::{Constant, Op};
+use crate::tensor::Tensor;
+
+/// A value that a patch refers to: one of the graph, or one that the patch makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewValue {
+    /// A value of the graph.
+    Old(ValueId),
+    /// An output of a node that the patch adds.
+    New {
+        /// Position among the patch's nodes.
+        node: usize,
+        /// Which of its outputs.
+        output: usize,
+    },
+}
+
+impl From<ValueId> for NewValue {
+    fn from(value: ValueId) -> Self {
+        Self::Old(value)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct NewNode {
+    op: Op,
+    name: Arc<str>,
+    inputs: Vec<NewValue>,
+    provenance: Provenance,
+}
+
+/// A proposed rewrite.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    pass: &'static str,
+    reason: String,
+    nodes: Vec<NewNode>,
+    replacements: Vec<(ValueId, NewValue)>,
+}
+
+/// What a patch did.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The nodes it added.
+    pub added: Vec<NodeId>,
+    /// The nodes that nothing read any more, with their names.
+    pub removed: Vec<(NodeId, Arc<str>)>,
+}
+
+impl Patch {
+    /// An empty patch by this pass, for this reason.
+    #[must_use]
+    pub fn new(pass: &'static str, reason: impl Into<String>) -> Self {
+        Self { pass, reason: reason.into(), nodes: Vec::new(), replacements: Vec::new() }
+    }
+
+    /// Why the pass proposes it, naming the source nodes.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The pass that proposes it.
+    #[must_use]
+    pub fn pass(&self) -> &'static str {
+        self.pass
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, name: &str, tensor: Tensor, provenance: Provenance) -> NewValue {
+        self.node(Constant { tensor }, name, Vec::new(), provenance)
+    }
+
+    /// Adds a node and gives its first output; its inputs are given before it.
+    pub fn node(&mut self, op: impl Into<Op>, name: &str, inputs: Vec<NewValue>, provenance: Provenance) -> NewValue {
+        self.nodes.push(NewNode { op: op.into(), name: name.into(), inputs, provenance });
+        NewValue::New { node: self.nodes.len() - 1, output: 0 }
+    }
+
+    /// Makes every reader of `old`, the caller among them, read `new` instead.
+    pub fn replace(&mut self, old: ValueId, new: impl Into<NewValue>) {
+        self.replacements.push((old, new.into()));
+    }
+}
+
+impl Graph {
+    /// Applies a patch whole, or refuses it whole.
+    ///
+    /// # Errors
+    /// Where an input does not exist, an op refuses its inputs, a replacement changes a type, or a cycle would arise.
+    pub fn apply(&mut self, patch: Patch) -> Result<Applied, GraphError> {
+        let pass = patch.pass;
+        let refuse = |reason: String| GraphError::Patch { pass: pass.into(), reason };
+        for (old, _) in &patch.replacements {
+            self.value(*old)?;
+        }
+        let mut added: Vec<NodeId> = Vec::with_capacity(patch.nodes.len());
+        let result = self.add_all(&patch, &mut added).and_then(|()| {
+            let mut pairs = Vec::with_capacity(patch.replacements.len());
+            for (old, new) in &patch.replacements {
+                let new = self.resolve(*new, &added)?;
+                let (had, has) = (self.ty(*old)?, self.ty(new)?);
+                if had != has {
+                    return Err(refuse(format!("{old} of type {had} would become {new} of type {has}")));
+                }
+                if self.would_cycle(*old, new, &added) {
+                    return Err(refuse(format!("replacing {old} by {new} would make a cycle")));
+                }
+                pairs.push((*old, new));
+            }
+            Ok(pairs)
+        });
+        let pairs = match result {
+            Ok(pairs) => pairs,
+            Err(error) => {
+                for id in added.iter().rev() {
+                    self.remove(*id);
+                }
+                return Err(error);
+            }
+        };
+        let mut ranks_hold = true;
+        for (old, new) in &pairs {
+            ranks_hold &= self.rank(self.value(*new)?.producer) <= self.rank(self.value(*old)?.producer);
+            self.rewire(*old, *new, &added)?;
+        }
+        if !ranks_hold {
+            self.rank_all()?;
+        }
+        let mut candidates: Vec<NodeId> = Vec::new();
+        for (old, _) in &pairs {
+            candidates.push(self.value(*old)?.producer);
+        }
+        candidates.extend(&added);
+        Ok(Applied { removed: self.remove_unread(candidates), added })
+    }
+
+    /// Removes those of `candidates` that nothing reads, and what only they read. Inputs stay.
+    pub fn remove_unread(&mut self, mut candidates: Vec<NodeId>) -> Vec<(NodeId, Arc<str>)> {
+        let mut removed = Vec::new();
+        while let Some(id) = candidates.pop() {
+            let Ok(node) = self.node(id) else { continue };
+            let read = |value: &ValueId| self.is_output(*value) || !self.uses(*value).is_empty();
+            if matches!(node.op, Op::Input(_)) || node.outputs.iter().any(read) {
+                continue;
+            }
+            removed.push((id, node.name.clone()));
+            for value in self.node_inputs(id) {
+                if let Ok(value) = self.value(value) {
+                    candidates.push(value.producer);
+                }
+            }
+            self.remove(id);
+        }
+        removed
+    }
+
+    fn add_all(&mut self, patch: &Patch, added: &mut Vec<NodeId>) -> Result<(), GraphError> {
+        for node in &patch.nodes {
+            let inputs: Result<SmallVec<[ValueId; 4]>, _> =
+                node.inputs.iter().map(|input| self.resolve(*input, added)).collect();
+            added.push(self.add_node(node.op.clone(), &node.name, &inputs?, node.provenance.clone())?);
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, value: NewValue, added: &[NodeId]) -> Result<ValueId, GraphError> {
+        match value {
+            NewValue::Old(value) => Ok(value),
+            NewValue::New { node, output } => match added.get(node) {
+                Some(id) => self.output(*id, output),
+                None => Err(GraphError::NoNode(NodeId::from_index(node))),
+            },
+        }
+    }
+
+    fn rewire(&mut self, old: ValueId, new: ValueId, added: &[NodeId]) -> Result<(), GraphError> {
+        for found in self.uses(old) {
+            if added.contains(&found.node) {
+                continue;
+            }
+            self.disconnect(old, found.node, found.slot);
+            self.connect(new, found.node, found.slot)?;
+        }
+        for output in &mut self.outputs {
+            if output.value == old {
+                output.value = new;
+            }
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self, value: ValueId, node: NodeId, slot: usize) {
+        let (Ok(from), Ok(to)) = (self.value(value).and_then(|found| self.place(found.producer)), self.place(node))
+        else {
+            return;
+        };
+        let edge = self
+            .inner
+            .edges_connecting(from, to)
+            .find(|edge| edge.weight().value == value && edge.weight().slot as usize == slot)
+            .map(|edge| edge.id());
+        if let Some(edge) = edge {
+            self.inner.remove_edge(edge);
+        }
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        let Ok(place) = self.place(id) else { return };
+        if let Some((_, node)) = self.inner.remove_node(place) {
+            for value in node.outputs {
+                self.values[value.index()] = None;
+            }
+        }
+        self.places[id.index()] = None;
+    }
+
+    /// Whether `new` is computed from a reader of `old` that would then read `new`. The patch's own nodes keep reading
+    /// `old`: they are what the replacement is made of.
+    fn would_cycle(&self, old: ValueId, new: ValueId, added: &[NodeId]) -> bool {
+        let (Ok(from), Ok(to)) = (self.value(old), self.value(new)) else { return false };
+        // A reader of `old` ranks above its producer, and so above everything that `new` is made of.
+        if self.rank(to.producer) <= self.rank(from.producer) {
+            return false;
+        }
+        self.uses(old).into_iter().any(|found| !added.contains(&found.node) && self.node_reaches(found.node, new))
+    }
+
+    fn rank_all(&mut self) -> Result<(), GraphError> {
+        for id in self.order()? {
+            let above =
+                |value: ValueId| self.value(value).map_or(0, |value| self.rank(value.producer).saturating_add(1));
+            let rank = self.node_inputs(id).into_iter().map(above).max().unwrap_or(0);
+            self.ranks[id.index()] = rank;
+        }
+        Ok(())
+    }
+
+    /// Whether `to` is made by `from` or computed from what `from` makes. Walks backwards from `to`, with a worklist.
+    fn node_reaches(&self, from: NodeId, to: ValueId) -> bool {
+        let mut seen = FxHashSet::default();
+        let mut work: Vec<NodeId> = self.value(to).map(|value| value.producer).into_iter().collect();
+        while let Some(id) = work.pop() {
+            if id == from {
+                return true;
+            }
+            if seen.insert(id) {
+                work.extend(
+                    self.node_inputs(id).into_iter().filter_map(|value| Some(self.value(value).ok()?.producer)),
+                );
+            }
+        }
+        false
+    }
+}

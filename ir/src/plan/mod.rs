@@ -1,0 +1,171 @@
+//! The plan: what runs, in which order, on which bytes. Data only, portable across CPUs, the artefact that is saved.
+//!
+//! A plan owns *root buffers*; *views* say which elements of a root an operand is; *steps* read and write views. Layout is
+//! nothing but strides: a rank-4 view has sizes in the order N, C, H, W, and strides that place C innermost (NHWC) for
+//! arena activations. A concatenation is one root with a view for each part.
+//!
+
+mod step;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+pub use step::{Binary, CopyKind, PoolKind, Step, StepKind};
+
+pub use crate::ids::{BufferId, ConstId, StepId, ViewId};
+use crate::types::DType;
+
+/// Every arena buffer and every constant starts at a multiple of this many bytes.
+pub const ALIGNMENT: usize = 64;
+
+/// An executable plan for one batch size.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// The batch size that symbolic dimensions took.
+    pub batch: usize,
+    /// Whether the model's batch was symbolic, so that another batch size needs only another compilation.
+    pub symbolic_batch: bool,
+    /// Root buffers.
+    pub buffers: Vec<Buffer>,
+    /// Views into them.
+    pub views: Vec<View>,
+    /// Weights, raw, as the model gives them (convolutions O,I,H,W); packed for the CPU when code is emitted.
+    pub constants: Vec<PlanConstant>,
+    /// The steps, in an order in which they may run.
+    pub steps: Vec<Step>,
+    /// What the caller gives, in the model's order.
+    pub inputs: Vec<Port>,
+    /// What the caller gets, in the model's order.
+    pub outputs: Vec<Port>,
+    /// The arena's size and how it was found.
+    pub memory: Memory,
+}
+
+/// A named input or output of the plan, dense and row-major in the model's own layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The model's name for it.
+    pub name: String,
+    /// The whole of an input or output buffer.
+    pub view: ViewId,
+}
+
+/// A root buffer: a range of bytes with one lifetime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Where its bytes are.
+    pub place: Place,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// What it holds, for people: the name of the value.
+    pub name: String,
+    /// The first and the last step that touch it; arena buffers only.
+    pub live: (StepId, StepId),
+}
+
+/// Where a root buffer's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// In the arena, at this byte offset.
+    Arena(usize),
+    /// The caller's memory for the input of this position.
+    Input(usize),
+    /// The caller's memory for the output of this position.
+    Output(usize),
+    /// A constant that steps read as an operand (an addend, say), not as packed weights.
+    Constant(ConstId),
+}
+
+/// Some elements of a root buffer. Element (i₀, i₁, …) lies at `offset + Σ iₖ · strides[k]`, counted in `f32` elements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The root.
+    pub buffer: BufferId,
+    /// The first element.
+    pub offset: usize,
+    /// The sizes, in the model's order (N, C, H, W).
+    pub sizes: Vec<usize>,
+    /// The distance between neighbours along each axis; 0 repeats a broadcast operand, which only reads may do.
+    pub strides: Vec<usize>,
+}
+
+impl View {
+    /// How many elements the view has; `None` where that overflows.
+    #[must_use]
+    pub fn elements(&self) -> Option<usize> {
+        self.sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size))
+    }
+
+    /// One past the highest element that the view touches, `offset` for an empty view; `None` where that overflows.
+    #[must_use]
+    pub fn end(&self) -> Option<usize> {
+        if self.sizes.contains(&0) {
+            return Some(self.offset);
+        }
+        let last = self
+            .sizes
+            .iter()
+            .zip(&self.strides)
+            .try_fold(self.offset, |last, (size, stride)| last.checked_add((size - 1).checked_mul(*stride)?))?;
+        last.checked_add(1)
+    }
+
+    /// Whether the elements lie one after the other in row-major order of the sizes.
+    #[must_use]
+    pub fn is_row_major(&self) -> bool {
+        self.strides == row_major(&self.sizes) || {
+            // Strides of axes of size 1 do not matter.
+            let dense = row_major(&self.sizes);
+            self.sizes
+                .iter()
+                .zip(self.strides.iter().zip(&dense))
+                .all(|(size, (has, wants))| *size == 1 || has == wants)
+        }
+    }
+}
+
+/// The strides of a dense row-major tensor.
+#[must_use]
+pub fn row_major(sizes: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; sizes.len()];
+    for axis in (1..sizes.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(sizes[axis]);
+    }
+    strides
+}
+
+/// The strides of a dense N, C, H, W tensor with its channels innermost (NHWC).
+#[must_use]
+pub fn channels_last(sizes: &[usize; 4]) -> Vec<usize> {
+    let [_, channels, height, width] = *sizes;
+    let row = width.saturating_mul(channels);
+    vec![height.saturating_mul(row), 1, row, channels]
+}
+
+/// A constant: type, sizes and raw little-endian bytes. Saved beside the plan's metadata, not within it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanConstant {
+    /// The source's name for it.
+    pub name: String,
+    /// The element type; `f16` constants are widened when packed.
+    pub dtype: DType,
+    /// The sizes.
+    pub sizes: Vec<usize>,
+    /// The bytes, perhaps in a mapped file.
+    #[serde(skip)]
+    pub bytes: Bytes,
+}
+
+/// How large the arena is, and how far that is from the best.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The arena's size.
+    pub arena_bytes: usize,
+    /// The largest sum of the sizes of roots that live at once: no placement for this schedule needs less.
+    pub lower_bound_bytes: usize,
+    /// Whether no smaller arena exists for this schedule.
+    pub proven_optimal: bool,
+    /// Which search found it.
+    pub strategy: String,
+}
