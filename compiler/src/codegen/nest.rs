@@ -1,0 +1,210 @@
+//! Loop nests in CLIF: the drivers around the tiles.
+//!
+//! A [`Nest`] is the body of one kernel under construction: integer arithmetic on addresses, counted loops, branches,
+//! and calls of tiles. It knows [`KernelArgs`] and nothing of any kernel family.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_jit::JITModule;
+use cranelift_module::Module;
+use incept_ir::abi::KernelArgs;
+use rustc_hash::FxHashMap;
+
+use super::CodegenError;
+use super::link::TileId;
+
+/// A kernel's body under construction. Values are 64-bit integers.
+pub struct Nest<'a> {
+    b: FunctionBuilder<'a>,
+    module: &'a mut JITModule,
+    args: Value,
+    callees: FxHashMap<TileId, FuncRef>,
+}
+
+impl<'a> Nest<'a> {
+    pub(super) fn new(mut b: FunctionBuilder<'a>, module: &'a mut JITModule) -> Self {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        b.seal_block(entry);
+        let args = b.block_params(entry)[0];
+        Self { b, module, args, callees: FxHashMap::default() }
+    }
+
+    pub(super) fn finish(mut self, config: TargetFrontendConfig) {
+        self.b.ins().return_(&[]);
+        self.b.seal_all_blocks();
+        self.b.finalize(config);
+    }
+
+    /// The builder itself, for what this type does not offer.
+    pub fn builder(&mut self) -> &mut FunctionBuilder<'a> {
+        &mut self.b
+    }
+
+    /// A 64-bit value in memory.
+    pub fn load(&mut self, base: Value, offset: i32) -> Value {
+        self.b.ins().load(I64, MemFlagsData::trusted(), base, offset)
+    }
+
+    fn field(&mut self, offset: usize) -> Value {
+        self.load(self.args, offset as i32)
+    }
+
+    /// The pointer of operand number `index`.
+    pub fn operand(&mut self, index: usize) -> Value {
+        let table = self.field(offset_of!(KernelArgs, operands));
+        self.load(table, 8 * index as i32)
+    }
+
+    /// The calling thread's scratch memory.
+    pub fn scratch(&mut self) -> Value {
+        self.field(offset_of!(KernelArgs, scratch))
+    }
+
+    /// The first task to run.
+    pub fn task_begin(&mut self) -> Value {
+        self.field(offset_of!(KernelArgs, task_begin))
+    }
+
+    /// One past the last task to run.
+    pub fn task_end(&mut self) -> Value {
+        self.field(offset_of!(KernelArgs, task_end))
+    }
+
+    /// A constant.
+    pub fn int(&mut self, value: i64) -> Value {
+        self.b.ins().iconst(I64, value)
+    }
+
+    /// `a + b`.
+    pub fn add(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().iadd(a, b)
+    }
+
+    /// `a + constant`.
+    pub fn offset(&mut self, a: Value, constant: i64) -> Value {
+        if constant == 0 { a } else { self.b.ins().iadd_imm_s(a, constant) }
+    }
+
+    /// `a - b`.
+    pub fn sub(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().isub(a, b)
+    }
+
+    /// `a * constant`.
+    pub fn scale(&mut self, a: Value, constant: i64) -> Value {
+        self.b.ins().imul_imm_s(a, constant)
+    }
+
+    /// `base + index * stride`.
+    pub fn step(&mut self, base: Value, index: Value, stride: i64) -> Value {
+        let scaled = self.scale(index, stride);
+        self.add(base, scaled)
+    }
+
+    /// Unsigned `(a / constant, a % constant)`; the constant is at least 1.
+    pub fn div_rem(&mut self, a: Value, constant: u64) -> (Value, Value) {
+        if constant <= 1 {
+            let zero = self.int(0);
+            return (a, zero);
+        }
+        let divisor = self.int(constant as i64);
+        let quotient = self.b.ins().udiv(a, divisor);
+        let back = self.scale(quotient, constant as i64);
+        (quotient, self.b.ins().isub(a, back))
+    }
+
+    /// The smaller, signed.
+    pub fn min(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().smin(a, b)
+    }
+
+    /// The larger, signed.
+    pub fn max(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().smax(a, b)
+    }
+
+    /// `a < constant`, signed, for [`Nest::branch`].
+    pub fn less(&mut self, a: Value, constant: i64) -> Value {
+        self.b.ins().icmp_imm_s(IntCC::SignedLessThan, a, constant)
+    }
+
+    /// Calls a tile.
+    pub fn call(&mut self, tile: TileId, args: &[Value]) {
+        let module = &mut *self.module;
+        let func = &mut *self.b.func;
+        let callee = *self.callees.entry(tile).or_insert_with(|| module.declare_func_in_func(tile.function(), func));
+        self.b.ins().call(callee, args);
+    }
+
+    /// Runs `body` for `begin, begin + step, ...` while below `end` (signed).
+    ///
+    /// # Errors
+    /// What `body` returns.
+    pub fn for_range(
+        &mut self,
+        begin: Value,
+        end: Value,
+        step: i64,
+        body: impl FnOnce(&mut Self, Value) -> Result<(), CodegenError>,
+    ) -> Result<(), CodegenError> {
+        let (head, inside, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let index = self.b.append_block_param(head, I64);
+        self.b.ins().jump(head, &[BlockArg::Value(begin)]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, index, end);
+        self.b.ins().brif(more, inside, &[], after, &[]);
+        self.b.switch_to_block(inside);
+        self.b.seal_block(inside);
+        body(self, index)?;
+        let next = self.b.ins().iadd_imm_s(index, step);
+        self.b.ins().jump(head, &[BlockArg::Value(next)]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(after);
+        self.b.seal_block(after);
+        Ok(())
+    }
+
+    /// Runs `body` for each task that the caller asked for.
+    ///
+    /// # Errors
+    /// What `body` returns.
+    pub fn for_tasks(
+        &mut self,
+        body: impl FnOnce(&mut Self, Value) -> Result<(), CodegenError>,
+    ) -> Result<(), CodegenError> {
+        let (begin, end) = (self.task_begin(), self.task_end());
+        self.for_range(begin, end, 1, body)
+    }
+
+    /// Runs one of two bodies.
+    ///
+    /// # Errors
+    /// What the bodies return.
+    pub fn branch(
+        &mut self,
+        condition: Value,
+        yes: impl FnOnce(&mut Self) -> Result<(), CodegenError>,
+        no: impl FnOnce(&mut Self) -> Result<(), CodegenError>,
+    ) -> Result<(), CodegenError> {
+        let (then, other, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(condition, then, &[], other, &[]);
+        self.b.switch_to_block(then);
+        self.b.seal_block(then);
+        yes(self)?;
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(other);
+        self.b.seal_block(other);
+        no(self)?;
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+        self.b.seal_block(after);
+        Ok(())
+    }
+}
