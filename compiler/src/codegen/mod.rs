@@ -11,6 +11,8 @@
 //! 2. Code for an instruction set is emitted only from a [`target::Target`], which exists only where the CPU has it.
 //! 3. Pages are never writable and executable at once.
 
+pub mod epilogue;
+pub mod kernels;
 pub mod link;
 pub mod nest;
 pub mod target;

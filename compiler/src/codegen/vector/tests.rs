@@ -63,11 +63,14 @@ type Body<'a> = &'a dyn Fn(&mut dyn Asm);
 /// Runs `emit(dst, a, b)` on the special values and compares each lane with `expect(a, b)`.
 fn check(name: &str, emit: &dyn Fn(&mut dyn Asm, V, V, V), expect: &dyn Fn(f32, f32) -> f32) {
     for target in targets() {
-        for alias in [false, true] {
+        // In the lowest and in the highest registers: their encodings differ.
+        for (alias, low) in [(false, true), (true, true), (false, false)] {
             for start in (0..16).step_by(target.lanes()) {
                 let mut out = [f32::MIN; 16];
                 let body = |a: &mut dyn Asm| {
                     let (p, q, to) = (a.arg(0), a.arg(1), a.arg(2));
+                    let spare = if low { 0 } else { a.registers() - 7 };
+                    (0..spare).for_each(|_| _ = a.vec());
                     let (x, y) = (a.vec(), a.vec());
                     let dst = if alias { x } else { a.vec() };
                     a.load(x, Addr::new(p));
@@ -187,6 +190,7 @@ fn reductions_fill_all_lanes() {
             let mut out = vec![0.0f32; lanes];
             let body = |a: &mut dyn Asm| {
                 let (p, to) = (a.arg(0), a.arg(1));
+                (0..a.registers() - 2).for_each(|_| _ = a.vec());
                 let v = a.vec();
                 a.load(v, Addr::new(p));
                 if max {
@@ -254,6 +258,7 @@ fn partial_loads_and_stores_do_not_touch_what_follows() {
             let mut whole = vec![f32::NAN; lanes];
             let body = |a: &mut dyn Asm| {
                 let (p, q, w) = (a.arg(0), a.arg(1), a.arg(2));
+                (0..n % 2 * (a.registers() - 2)).for_each(|_| _ = a.vec());
                 let v = a.vec();
                 splat(a, v, 9.0);
                 a.load_first(v, Addr::new(p), n);
@@ -277,6 +282,7 @@ fn partial_stores_keep_what_follows_and_single_lanes_go_anywhere() {
             let mut out = vec![-1.0f32; 2 * lanes];
             let body = |a: &mut dyn Asm| {
                 let (p, q) = (a.arg(0), a.arg(1));
+                (0..a.registers() - 2).for_each(|_| _ = a.vec());
                 let v = a.vec();
                 a.load(v, Addr::new(p));
                 a.store_first(Addr::new(q), v, n);

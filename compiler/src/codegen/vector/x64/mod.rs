@@ -153,10 +153,13 @@ pub(super) fn assemble(width: Width, args: usize, body: &dyn Fn(&mut dyn Asm)) -
 
 impl X64 {
     fn new(width: Width, args: usize, kept: Vec<usize>, saved: BTreeSet<usize>) -> Result<Self, CodegenError> {
+        let mut a = CodeAssembler::new(64)?;
+        // The encodings without EVEX reach registers 0 to 15 only.
+        a.set_prefer_vex(width == Width::Y);
         let mut ints = [false; INTS.len()];
         ints[..args].fill(true);
         Ok(Self {
-            a: CodeAssembler::new(64)?,
+            a,
             width,
             args,
             vectors: [false; 32],

@@ -1,0 +1,66 @@
+//! The layout of packed weights: for each group, for each panel: the bias of its channels, then `[kh][kw][c][channel]`,
+//! channels padded with zeros to whole vectors. Read front to back by a tile.
+
+use super::ConvSpec;
+use super::plan::Plan;
+use crate::codegen::CodegenError;
+use crate::codegen::target::Target;
+
+/// How many floats [`pack`] writes.
+///
+/// # Errors
+/// [`CodegenError::BadSpec`] for an inconsistent spec.
+pub fn packed_len(spec: &ConvSpec, target: &Target) -> Result<usize, CodegenError> {
+    let plan = Plan::new(spec, target)?;
+    Ok(plan.group_floats * plan.spec.groups)
+}
+
+/// Packs weights `[O, I/groups, kh, kw]` and the bias `[O]` (zeros if there is none) for the kernel that
+/// [`super::emit`] makes of the same spec and target.
+///
+/// # Errors
+/// [`CodegenError::BadSpec`] for an inconsistent spec, or if a slice's length does not fit it.
+pub fn pack(
+    spec: &ConvSpec,
+    target: &Target,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) -> Result<(), CodegenError> {
+    let plan = Plan::new(spec, target)?;
+    let bad = |reason: String| CodegenError::BadSpec { kernel: "conv_direct", reason };
+    let [rows, taps] = spec.kernel;
+    let (channels, depth) = (spec.out_channels(), spec.group_channels());
+    let filter = depth * rows * taps;
+    let needed = (channels * filter, channels, plan.group_floats * spec.groups);
+    let given = (weights.len(), bias.map_or(channels, <[f32]>::len), out.len());
+    if needed != given {
+        return Err(bad(format!("lengths of weights, bias and packed weights are {given:?}, not {needed:?}")));
+    }
+    let per_group = channels / spec.groups;
+    let first_channel: Vec<usize> =
+        spec.outputs.iter().scan(0, |next, output| Some(std::mem::replace(next, *next + output.channels))).collect();
+    for (group, out) in out.chunks_exact_mut(plan.group_floats).enumerate() {
+        for segment in &plan.segments {
+            let width = segment.vectors * plan.lanes;
+            let base = group * per_group + first_channel[segment.output] + segment.channel;
+            let end = first_channel[segment.output] + spec.outputs[segment.output].channels;
+            let end = if spec.groups == 1 { end } else { (group + 1) * per_group };
+            for panel in 0..segment.count {
+                let start = segment.weights + panel * segment.panel_floats;
+                let out = &mut out[start..start + segment.panel_floats];
+                for lane in 0..width {
+                    let channel = base + panel * width + lane;
+                    let exists = channel < end;
+                    out[lane] = if exists { bias.map_or(0.0, |bias| bias[channel]) } else { 0.0 };
+                    for (position, row) in out[width..].chunks_exact_mut(width).enumerate() {
+                        // Positions run over [kh][kw][c], the source over [c][kh][kw].
+                        let (tap, c) = (position / depth, position % depth);
+                        row[lane] = if exists { weights[channel * filter + c * rows * taps + tap] } else { 0.0 };
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
