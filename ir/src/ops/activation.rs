@@ -28,6 +28,19 @@ impl Activation {
         }
     }
 
+    /// Checks the bounds of a clip. `min > max` is legal: as in ONNX, everything then becomes `max`.
+    ///
+    /// # Errors
+    /// Where a bound is not a number.
+    pub fn check(self) -> Result<(), OpError> {
+        match self {
+            Self::Clip { min, max } if min.is_nan() || max.is_nan() => {
+                Err(OpError::Attribute(format!("the bounds of {self} must be numbers")))
+            }
+            Self::Relu | Self::Clip { .. } => Ok(()),
+        }
+    }
+
     /// The activation that a dump printed.
     ///
     /// # Errors
@@ -47,14 +60,10 @@ impl Activation {
     }
 }
 
+/// `min(max(x, min), max)`, written with comparisons so that a NaN falls through both.
 fn clip(x: f64, min: f64, max: f64) -> f64 {
-    if x < min {
-        min
-    } else if x > max {
-        max
-    } else {
-        x
-    }
+    let raised = if x < min { min } else { x };
+    if raised > max { max } else { raised }
 }
 
 impl fmt::Display for Activation {

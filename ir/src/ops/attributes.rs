@@ -1,6 +1,6 @@
 //! Attributes in the form that dumps print and parse.
 
-use super::OpError;
+use super::{Activation, OpError};
 
 /// The value of one attribute.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,30 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// A word, possibly with arguments: `relu`, `clip(0,6)`, `f32[N,3]`.
     Word(String),
+}
+
+impl Attribute {
+    /// A size. Saturates above 2⁶³ − 1, which no inference accepts.
+    #[must_use]
+    pub fn size(value: usize) -> Self {
+        Self::Int(saturated(value))
+    }
+
+    /// A list of sizes; each saturates as in [`Attribute::size`].
+    #[must_use]
+    pub fn sizes(values: &[usize]) -> Self {
+        Self::Ints(values.iter().copied().map(saturated).collect())
+    }
+
+    /// The word `true` or `false`.
+    #[must_use]
+    pub fn flag(value: bool) -> Self {
+        Self::Word(value.to_string())
+    }
+}
+
+fn saturated(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Attributes in the order in which they are printed.
@@ -125,6 +149,14 @@ impl AttributeReader {
             Some(Attribute::Word(word)) => Ok(Some(word)),
             Some(_) => Err(wrong(name, "a word")),
         }
+    }
+
+    /// Takes the attribute `activation`; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it is no activation.
+    pub fn activation(&mut self) -> Result<Option<Activation>, OpError> {
+        self.word("activation")?.as_deref().map(Activation::parse).transpose()
     }
 
     /// Checks that every attribute was taken.

@@ -12,6 +12,9 @@
 //! 3. `Op::parse(op.name(), op.attributes())` gives the op back.
 
 mod attributes;
+mod check;
+mod product;
+mod walk;
 
 use std::ops::RangeInclusive;
 
@@ -114,15 +117,17 @@ macro_rules! ops {
             /// The types of its outputs.
             ///
             /// # Errors
-            /// Where the number of inputs or their types do not fit.
+            /// Where the number of inputs or their types do not fit, or an output has too many dimensions or elements.
             pub fn infer(&self, inputs: &[&TensorType]) -> Result<OutputTypes, OpError> {
                 let arity = self.arity();
                 if !arity.contains(&inputs.len()) {
                     return Err(OpError::Arity { wanted: arity_text(&arity), given: inputs.len() });
                 }
-                match self {
+                let types = match self {
                     $(Self::$name(op) => op.infer(inputs),)*
-                }
+                }?;
+                types.iter().try_for_each(check::representable)?;
+                Ok(types)
             }
 
             /// Its outputs; see [`Operator::evaluate`].
@@ -185,5 +190,27 @@ pub use window::Pool;
 ops! {
     input::Input,
     constant::Constant,
+    conv::Conv,
+    batch_norm::BatchNorm,
     relu::Relu,
+    clip::Clip,
+    max_pool::MaxPool,
+    avg_pool::AvgPool,
+    global_avg_pool::GlobalAvgPool,
+    concat::Concat,
+    add::Add,
+    mul::Mul,
+    gemm::Gemm,
+    matmul::MatMul,
+    reshape::Reshape,
+    flatten::Flatten,
+    softmax::Softmax,
+    lrn::Lrn,
+    dropout::Dropout,
+    identity::Identity,
+    unsqueeze::Unsqueeze,
+    squeeze::Squeeze,
+    transpose::Transpose,
+    pad::Pad,
+    cast::Cast,
 }
