@@ -4,8 +4,21 @@
 //! nothing but strides: a rank-4 view has sizes in the order N, C, H, W, and strides that place C innermost (NHWC) for
 //! arena activations. A concatenation is one root with a view for each part.
 //!
+//! | module | what lives there |
+//! |---|---|
+//! | [`verify`] | what every plan must satisfy, as numbered invariants; run after lowering and after loading |
+//! | [`file`] | the saved form |
+//! | [`text`], [`json`] | the printed forms |
+//!
+//! Depends on `types`, `ids` and the attributes of `ops`; knows nothing of graphs or of how plans are made.
 
+pub mod file;
+pub mod json;
 mod step;
+pub mod text;
+pub mod verify;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -40,6 +53,61 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// The arena's size and how it was found.
     pub memory: Memory,
+}
+
+impl Plan {
+    /// A view; `None` where there is none of this id.
+    #[must_use]
+    pub fn view(&self, id: ViewId) -> Option<&View> {
+        self.views.get(id.index())
+    }
+
+    /// A root buffer; `None` where there is none of this id.
+    #[must_use]
+    pub fn buffer(&self, id: BufferId) -> Option<&Buffer> {
+        self.buffers.get(id.index())
+    }
+
+    /// A constant; `None` where there is none of this id.
+    #[must_use]
+    pub fn constant(&self, id: ConstId) -> Option<&PlanConstant> {
+        self.constants.get(id.index())
+    }
+
+    /// The kind's name in `steps_by_kind`, profiles and dumps: [`StepKind::name`], but `depthwise_conv` where each channel
+    /// is a group of its own.
+    #[must_use]
+    pub fn kind_name(&self, step: &Step) -> &'static str {
+        let channels = step.inputs.first().and_then(|id| self.view(*id)).and_then(|view| view.sizes.get(1));
+        match (&step.kind, channels) {
+            (StepKind::Conv { group, .. }, Some(channels)) if *group > 1 && group == channels => "depthwise_conv",
+            (kind, _) => kind.name(),
+        }
+    }
+
+    /// How many steps there are of each kind, by [`Plan::kind_name`].
+    #[must_use]
+    pub fn steps_by_kind(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for step in &self.steps {
+            *counts.entry(self.kind_name(step)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The bytes that copy steps write in one run: what is not computed in its final place.
+    #[must_use]
+    pub fn copied_bytes(&self) -> usize {
+        let copies = self.steps.iter().filter(|step| matches!(step.kind, StepKind::Copy(_)));
+        let views = copies.flat_map(|step| &step.outputs).filter_map(|id| self.view(*id));
+        views.filter_map(View::elements).fold(0, |sum: usize, count| sum.saturating_add(count.saturating_mul(4)))
+    }
+
+    /// The bytes of all constants, as they are saved.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.constants.iter().fold(0, |sum: usize, constant| sum.saturating_add(constant.bytes.len()))
+    }
 }
 
 /// A named input or output of the plan, dense and row-major in the model's own layout.

@@ -1,0 +1,256 @@
+//! Invariants 10 to 13: what is written, by whom, and before what reads it.
+
+use super::super::{Place, Plan, Step, StepKind, View};
+use super::region::{Cells, Cuboid, Region};
+use super::{MAX_WRITERS, PlanError, broken, buffer_of, steps, view_of};
+use crate::ids::{BufferId, StepId, ViewId};
+
+/// The most single elements that are visited for roots whose regions are no boxes.
+const MAX_VISITS: usize = 1 << 28;
+
+/// What is known of one root that steps write.
+#[derive(Debug, Default)]
+struct Root {
+    /// The strides of all its regions, in descending order, ending in 1.
+    units: Vec<usize>,
+    /// Whether some region is no box in these units, so that elements are marked one by one.
+    irregular: bool,
+    /// What is written so far, disjoint.
+    written: Vec<Cuboid>,
+    /// The same for irregular roots.
+    cells: Option<Cells>,
+}
+
+impl Root {
+    fn cuboid(&self, region: &Region) -> Option<Cuboid> {
+        region.to_box(&self.units)
+    }
+
+    fn covers(&self, region: &Region) -> bool {
+        if let Some(cells) = &self.cells {
+            return cells.covers(region);
+        }
+        let Some(wanted) = self.cuboid(region) else { return false };
+        let found = self.written.iter().fold(0usize, |sum, part| sum.saturating_add(part.common(&wanted)));
+        found >= wanted.count()
+    }
+
+    /// Marks a region as written; false where some element already was.
+    fn write(&mut self, region: &Region) -> bool {
+        if let Some(cells) = &mut self.cells {
+            return cells.write(region);
+        }
+        let Some(part) = self.cuboid(region) else { return false };
+        if self.written.iter().any(|other| other.common(&part) > 0) {
+            return false;
+        }
+        self.written.push(part);
+        true
+    }
+
+    fn meet(&self, a: &Region, b: &Region, elements: usize) -> bool {
+        if self.irregular {
+            return Cells::new(elements).meet(a, b);
+        }
+        match (self.cuboid(a), self.cuboid(b)) {
+            (Some(a), Some(b)) => a.common(&b) > 0,
+            _ => true,
+        }
+    }
+}
+
+/// The roots that steps write, by buffer; `None` for what the caller gives and for constants.
+struct Flow<'plan> {
+    plan: &'plan Plan,
+    regions: Vec<Region>,
+    roots: Vec<Option<Root>>,
+}
+
+pub(super) fn verify(plan: &Plan) -> Result<(), PlanError> {
+    let mut flow = Flow::new(plan)?;
+    for (id, step) in steps(plan) {
+        flow.step(id, step)?;
+    }
+    for (index, output) in plan.outputs.iter().enumerate() {
+        let buffer = view_of(plan, output.view)?.buffer;
+        if !flow.covers(buffer, output.view) {
+            return broken(11, format!("output {index} `{}` ({buffer}) is not written whole", output.name));
+        }
+    }
+    Ok(())
+}
+
+impl<'plan> Flow<'plan> {
+    fn new(plan: &'plan Plan) -> Result<Self, PlanError> {
+        let regions: Vec<Region> = plan.views.iter().map(Region::new).collect();
+        let mut roots: Vec<Option<Root>> = plan
+            .buffers
+            .iter()
+            .map(|buffer| {
+                let written = matches!(buffer.place, Place::Arena(_) | Place::Output(_));
+                written.then(|| Root { units: vec![1], ..Root::default() })
+            })
+            .collect();
+        // Only views that are operands count: the units then come from what is accessed.
+        let mut writers = vec![0usize; plan.buffers.len()];
+        let mut visits = vec![0usize; plan.buffers.len()];
+        let touched = plan.steps.iter().flat_map(|step| {
+            let reads = step.inputs.iter().map(|id| (*id, false));
+            reads.chain(step.outputs.iter().map(|id| (*id, true)))
+        });
+        let touched: Vec<(ViewId, bool)> = touched.chain(plan.outputs.iter().map(|port| (port.view, false))).collect();
+        for (id, writes) in &touched {
+            let (Some(view), Some(region)) = (plan.view(*id), regions.get(id.index())) else { continue };
+            let at = view.buffer.index();
+            if let Some(Some(root)) = roots.get_mut(at) {
+                root.units.extend(region.axes.iter().map(|axis| axis.1));
+                // Kept small while it grows: a root has few distinct strides.
+                if root.units.len() > 64 {
+                    tidy(&mut root.units);
+                }
+            }
+            if let Some(count) = visits.get_mut(at) {
+                // Marking, clearing and the search for hazards walk a region a few times, and the root once.
+                let elements = plan.buffer(view.buffer).map_or(0, |buffer| buffer.bytes / 4);
+                *count = count.saturating_add(region.count().saturating_mul(4)).saturating_add(elements);
+            }
+            if let (true, Some(count)) = (*writes, writers.get_mut(at)) {
+                *count += 1;
+                if *count > MAX_WRITERS {
+                    return broken(1, format!("{} has more than {MAX_WRITERS} writers", view.buffer));
+                }
+            }
+        }
+        for root in roots.iter_mut().flatten() {
+            tidy(&mut root.units);
+        }
+        for (id, _) in &touched {
+            let (Some(view), Some(region)) = (plan.view(*id), regions.get(id.index())) else { continue };
+            if let Some(Some(root)) = roots.get_mut(view.buffer.index()) {
+                root.irregular |= region.to_box(&root.units).is_none();
+            }
+        }
+        let mut budget = MAX_VISITS;
+        for (index, root) in roots.iter_mut().enumerate() {
+            let Some(root) = root.as_mut().filter(|root| root.irregular) else { continue };
+            let id = BufferId::from_index(index);
+            let elements = buffer_of(plan, id)?.bytes / 4;
+            let cost = visits.get(index).copied().unwrap_or(0).saturating_add(elements);
+            match budget.checked_sub(cost) {
+                Some(left) => budget = left,
+                None => return broken(1, format!("the views of {id} cross each other and are too large to check")),
+            }
+            root.cells = Some(Cells::new(elements));
+        }
+        Ok(Self { plan, regions, roots })
+    }
+
+    fn region(&self, id: ViewId) -> Option<&Region> {
+        self.regions.get(id.index())
+    }
+
+    fn covers(&self, buffer: BufferId, id: ViewId) -> bool {
+        match self.roots.get(buffer.index()) {
+            Some(Some(root)) => self.region(id).is_some_and(|region| root.covers(region)),
+            _ => true,
+        }
+    }
+
+    fn step(&mut self, id: StepId, step: &Step) -> Result<(), PlanError> {
+        let plan = self.plan;
+        for input in &step.inputs {
+            let buffer = view_of(plan, *input)?.buffer;
+            if !self.covers(buffer, *input) {
+                return broken(11, format!("{id} reads {input} of {buffer}, which is not all written before"));
+            }
+        }
+        let mut in_place = vec![false; step.outputs.len()];
+        for (slot, output) in step.outputs.iter().enumerate() {
+            let view = view_of(plan, *output)?;
+            let buffer = buffer_of(plan, view.buffer)?;
+            if !matches!(buffer.place, Place::Arena(_) | Place::Output(_)) {
+                return broken(10, format!("{id} writes {output} of {}, which is {:?}", view.buffer, buffer.place));
+            }
+            let broadcast = view.sizes.iter().zip(&view.strides).any(|(size, stride)| *size != 1 && *stride == 0);
+            if broadcast || !self.region(*output).is_some_and(Region::is_injective) {
+                return broken(10, format!("{id} writes {output}, whose elements coincide"));
+            }
+            for input in &step.inputs {
+                if !self.meet(*output, *input)? {
+                    continue;
+                }
+                let same = same_elements(view, view_of(plan, *input)?);
+                if !(same && step.kind.may_run_in_place()) {
+                    let cause = if same { "its kind may not run in place" } else { "they differ" };
+                    return broken(13, format!("{id} writes {output} over its input {input}, but {cause}"));
+                }
+                if let Some(flag) = in_place.get_mut(slot) {
+                    *flag = true;
+                }
+            }
+            for other in step.outputs.iter().take(slot) {
+                if matches!(step.kind, StepKind::Pad { .. }) {
+                    if !self.within(*output, *other)? {
+                        return broken(13, format!("{id} pads into {output}, which does not lie within {other}"));
+                    }
+                } else if self.meet(*output, *other)? {
+                    return broken(13, format!("{id} writes {output} over its other output {other}"));
+                }
+            }
+        }
+        for (slot, output) in step.outputs.iter().enumerate() {
+            // A pad's second output lies within its first; what runs in place was written before.
+            let again =
+                in_place.get(slot).copied().unwrap_or(false) || (slot > 0 && matches!(step.kind, StepKind::Pad { .. }));
+            let buffer = view_of(plan, *output)?.buffer;
+            let Some(region) = self.regions.get(output.index()) else { continue };
+            let Some(Some(root)) = self.roots.get_mut(buffer.index()) else { continue };
+            if !again && !root.write(region) {
+                return broken(12, format!("{id} writes {output} of {buffer}, some of which was written before"));
+            }
+        }
+        Ok(())
+    }
+
+    fn meet(&self, a: ViewId, b: ViewId) -> Result<bool, PlanError> {
+        let buffer = view_of(self.plan, a)?.buffer;
+        if buffer != view_of(self.plan, b)?.buffer {
+            return Ok(false);
+        }
+        let elements = buffer_of(self.plan, buffer)?.bytes / 4;
+        Ok(match (self.roots.get(buffer.index()), self.region(a), self.region(b)) {
+            (Some(Some(root)), Some(a), Some(b)) => root.meet(a, b, elements),
+            _ => false,
+        })
+    }
+
+    fn within(&self, inner: ViewId, outer: ViewId) -> Result<bool, PlanError> {
+        let buffer = view_of(self.plan, inner)?.buffer;
+        if buffer != view_of(self.plan, outer)?.buffer {
+            return Ok(false);
+        }
+        Ok(match (self.roots.get(buffer.index()), self.region(inner), self.region(outer)) {
+            (Some(Some(root)), Some(inner), Some(outer)) => {
+                let mut alone = Root { units: root.units.clone(), irregular: root.irregular, ..Root::default() };
+                if root.irregular {
+                    alone.cells = Some(Cells::new(buffer_of(self.plan, buffer)?.bytes / 4));
+                }
+                alone.write(outer) && alone.covers(inner)
+            }
+            _ => false,
+        })
+    }
+}
+
+fn tidy(units: &mut Vec<usize>) {
+    units.sort_unstable_by(|a, b| b.cmp(a));
+    units.dedup();
+}
+
+/// Whether element (i₀, i₁, …) of one view is element (i₀, i₁, …) of the other.
+fn same_elements(a: &View, b: &View) -> bool {
+    let strides = || a.strides.iter().zip(&b.strides);
+    a.offset == b.offset
+        && a.sizes == b.sizes
+        && a.sizes.iter().zip(strides()).all(|(size, (a, b))| *size == 1 || a == b)
+}
