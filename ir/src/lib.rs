@@ -5,6 +5,7 @@
 //! | [`types`], [`ids`], [`tensor`] | element types, shapes, identifiers, constants | nothing |
 //! | [`ops`] | the operators: inference, reference evaluation | `types`, `tensor` |
 //! | [`graph`] | the graph, patches, the verifier | `ops` |
+//! | [`interp`] | the reference interpreter | `graph` |
 //! | [`plan`] | buffers, views, steps; the plan's verifier | `types` |
 //! | [`abi`] | what emitted code and the runtime agree on | `plan` |
 //!
@@ -14,6 +15,7 @@
 pub mod abi;
 pub mod graph;
 pub mod ids;
+pub mod interp;
 pub mod ops;
 pub mod plan;
 pub mod tensor;
