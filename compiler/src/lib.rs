@@ -1,3 +1,6 @@
 //! .
 
 pub mod codegen;
+pub mod pass;
+pub mod passes;
+pub mod pipeline;

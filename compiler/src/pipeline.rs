@@ -1,0 +1,30 @@
+//! The pipeline: which passes run, in which order. One line a pass.
+//!
+//! The order matters: what nobody needs goes first, constants are folded before the passes that want constant weights,
+//! and BatchNorm is folded before activations fuse, because it stands between them and the convolution.
+
+use incept_ir::graph::Graph;
+
+use crate::pass::{self, Optimized, Pass, PassError, PassOptions};
+use crate::passes;
+
+/// The passes, in the order in which they run.
+pub const PASSES: &[Pass] = &[
+    passes::dead_code::PASS,
+    passes::fold_constants::PASS,
+    passes::canonicalize::PASS,
+    passes::fold_batch_norm::PASS,
+    passes::fuse_activation::PASS,
+];
+
+/// Runs the pipeline. `observe` sees the graph after each pass.
+///
+/// # Errors
+/// Where a disabled pass does not exist, or a pass breaks the graph.
+pub fn optimize(
+    graph: Graph,
+    options: &PassOptions,
+    observe: &mut dyn FnMut(&Pass, &Graph),
+) -> Result<Optimized, PassError> {
+    pass::run(graph, PASSES, options, observe)
+}
