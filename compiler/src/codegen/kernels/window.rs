@@ -90,12 +90,13 @@ pub fn runs(axis: &Axis, most: usize) -> Vec<Run> {
     for index in 0..tiles {
         let len = small + usize::from(index < larger);
         // Long rows without padding have two patterns at most; do not build one for each tile.
-        if let Some(last) = runs.last_mut() {
-            if all_inside && last.pattern.len() == len {
-                last.count += 1;
-                start += len;
-                continue;
-            }
+        if let Some(last) = runs.last_mut()
+            && all_inside
+            && last.pattern.len() == len
+        {
+            last.count += 1;
+            start += len;
+            continue;
         }
         let taps =
             (0..axis.kernel).map(|tap| (start..start + len).map(|output| axis.inside(output, tap)).collect()).collect();

@@ -154,7 +154,7 @@ impl ConvSpec {
         if self.outputs.is_empty() || (self.groups > 1 && self.outputs.len() > 1) {
             return Err(bad("one output is needed, and groups allow no more than one"));
         }
-        if i.channels % self.groups != 0 || self.out_channels() % self.groups != 0 {
+        if !i.channels.is_multiple_of(self.groups) || !self.out_channels().is_multiple_of(self.groups) {
             return Err(bad("channels are not a multiple of the groups"));
         }
         // The extent of every tensor in bytes, and of the window's reach, stays far from the limits of 64-bit addresses.

@@ -242,7 +242,7 @@ fn split(target: &Target, width: usize, depth: usize, total: usize) -> Vec<(usiz
         }
         best.push(choice);
     }
-    let mut counts = vec![0usize; MOST_VECTORS + 1];
+    let mut counts = [0usize; MOST_VECTORS + 1];
     let mut left = total;
     while left > 0 {
         let taken = best[left].1;
