@@ -58,6 +58,7 @@ fn tile(
         row_step: bytes(spec.input.strides.h * spec.dilations[0]),
         out_step: bytes(output.strides.w),
         residual_step: bytes(output.residual.map_or(0, |strides| strides.w)),
+        prefetch: plan.prefetch(segment),
         post: spec.post.clone(),
     };
     let name = format!("conv_tile[{}x{}]", pattern.len(), segment.vectors * plan.lanes);

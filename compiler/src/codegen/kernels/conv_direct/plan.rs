@@ -145,6 +145,15 @@ impl Plan {
             .fold(1u64, |product, factor| product.saturating_mul(factor as u64))
     }
 
+    /// How many bytes ahead a tile fetches the weights of a segment. Panels that only a few tiles use are read mostly
+    /// from memory or a far cache, where the hardware's own prefetching falls behind; it costs others a percent.
+    pub fn prefetch(&self, segment: &Segment) -> i64 {
+        const FEW: usize = 20;
+        const AHEAD: i64 = 8192;
+        let few = self.spec.out_height.saturating_mul(segment.tiles()) <= FEW;
+        if few && segment.panel_floats * 4 > 2 * AHEAD as usize { AHEAD } else { 0 }
+    }
+
     /// The tiles of each kind of panel: `pixels x vectors`.
     pub fn name(&self) -> String {
         let mut kinds: Vec<String> = Vec::new();

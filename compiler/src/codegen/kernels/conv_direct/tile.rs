@@ -38,6 +38,8 @@ pub(super) struct Tile {
     pub out_step: i64,
     /// From one pixel of the residual to the next.
     pub residual_step: i64,
+    /// How far ahead weights are fetched; 0: not at all.
+    pub prefetch: i64,
     /// What is applied to the results.
     pub post: Vec<PostOp>,
 }
@@ -162,7 +164,11 @@ impl Tile {
     fn step(&self, a: &mut dyn Asm, inside: &[bool], from: Addr, weights: Addr, registers: &Registers) {
         let vector = 4 * a.lanes() as i64;
         for (v, register) in registers.weights.iter().enumerate() {
-            a.load(*register, weights.offset(v as i64 * vector));
+            let from = weights.offset(v as i64 * vector);
+            if self.prefetch > 0 {
+                a.prefetch(from.offset(self.prefetch));
+            }
+            a.load(*register, from);
         }
         let pixels = inside.iter().zip(&registers.sums).enumerate().filter(|(_, (inside, _))| **inside);
         for (pixel, (_, sums)) in pixels {
