@@ -1,0 +1,104 @@
+//! Add, Mul, Sum, Relu, Clip, Cast, Identity.
+
+use incept_ir::ops::{Add, Cast, Clip, Identity, Mul, Op, Relu};
+use incept_ir::types::DType;
+
+use super::super::context::{Imported, NodeContext, wrong};
+use super::super::error::NodeError;
+use super::super::table::refuse;
+use super::super::tensor;
+use super::shape_math;
+
+/// Add, opset 7 to 14: numpy broadcasting.
+pub(in super::super) fn add(context: &mut NodeContext<'_>) -> Imported {
+    binary(context, Add.into())
+}
+
+/// Mul, opset 7 to 14: numpy broadcasting.
+pub(in super::super) fn mul(context: &mut NodeContext<'_>) -> Imported {
+    binary(context, Mul.into())
+}
+
+fn binary(context: &mut NodeContext<'_>, op: Op) -> Imported {
+    context.takes(2, 2)?;
+    let inputs = [context.input(0)?, context.input(1)?];
+    context.emit(op, &inputs)
+}
+
+/// Sum, opset 6 to 13: a chain of additions, from the left.
+pub(in super::super) fn sum(context: &mut NodeContext<'_>) -> Imported {
+    let inputs = context.all_inputs()?;
+    let mut total = inputs[0];
+    if inputs.len() == 1 {
+        return context.emit(Identity, &[total]);
+    }
+    for (index, input) in inputs.iter().enumerate().skip(1) {
+        let last = index + 1 == inputs.len();
+        let name = if last { context.name.to_owned() } else { format!("{}_sum{index}", context.name) };
+        total = context.emit_as(Add, &name, &[total, *input])?;
+    }
+    Ok(total)
+}
+
+/// Relu, opset 6 to 14.
+pub(in super::super) fn relu(context: &mut NodeContext<'_>) -> Imported {
+    context.takes(1, 1)?;
+    let x = context.input(0)?;
+    context.emit(Relu, &[x])
+}
+
+/// Clip, opset 6 to 10: the bounds are attributes.
+pub(in super::super) fn clip_by_attributes(context: &mut NodeContext<'_>) -> Imported {
+    context.takes(1, 1)?;
+    let min = context.attributes.float("min")?;
+    let max = context.attributes.float("max")?;
+    clip(context, min, max)
+}
+
+/// Clip, opset 11 to 13: the bounds are inputs that must be known.
+pub(in super::super) fn clip_by_inputs(context: &mut NodeContext<'_>) -> Imported {
+    context.takes(1, 3)?;
+    #[allow(clippy::cast_possible_truncation, reason = "the bounds of f32 values are f32")]
+    let min = context.scalar(1, "lower bound")?.map(|bound| bound as f32);
+    #[allow(clippy::cast_possible_truncation, reason = "the bounds of f32 values are f32")]
+    let max = context.scalar(2, "upper bound")?.map(|bound| bound as f32);
+    clip(context, min, max)
+}
+
+fn clip(context: &mut NodeContext<'_>, min: Option<f32>, max: Option<f32>) -> Imported {
+    let (min, max) = (min.unwrap_or(f32::NEG_INFINITY), max.unwrap_or(f32::INFINITY));
+    if min.is_nan() || max.is_nan() {
+        return Err(wrong("bounds", "must be numbers, but one is NaN"));
+    }
+    let x = context.input(0)?;
+    // Where the bounds cross, ONNX gives the upper one everywhere.
+    context.emit(Clip { min: min.min(max), max }, &[x])
+}
+
+/// Identity, opset 1 to 25.
+pub(in super::super) fn identity(context: &mut NodeContext<'_>) -> Imported {
+    context.takes(1, 1)?;
+    if context.has_batch_counts() {
+        return shape_math::keep(context);
+    }
+    let x = context.input(0)?;
+    context.emit(Identity, &[x])
+}
+
+/// Cast, opset 6 to 25, among the element types that tensors have. `saturate` and `round_mode` are about 8-bit floats.
+pub(in super::super) fn cast(context: &mut NodeContext<'_>) -> Imported {
+    context.takes(1, 1)?;
+    context.attributes.int("saturate")?;
+    context.attributes.string("round_mode")?;
+    let number = context.required_int("to")?;
+    let number = i32::try_from(number).unwrap_or(0);
+    let to = tensor::dtype(number).map_err(|problem| NodeError::Tensor { name: "to".into(), problem })?;
+    if context.has_batch_counts() {
+        return match to {
+            DType::I64 => shape_math::keep(context),
+            other => Err(refuse(format!("a batch size as {other}"), "keep shapes in i64")),
+        };
+    }
+    let x = context.input(0)?;
+    context.emit(Cast { to }, &[x])
+}
