@@ -2,6 +2,7 @@
 //! against [`super::nest::Nest`] for the loops around them, and is described by a plain spec.
 
 pub mod conv_direct;
+pub mod depthwise;
 pub mod window;
 
 use super::link::KernelId;

@@ -51,7 +51,8 @@ fn tile(
         pattern: pattern.clone(),
         vectors: segment.vectors,
         last_lanes,
-        channels: spec.group_channels(),
+        channels: plan.depth,
+        depthwise: plan.depthwise,
         channel_step: bytes(spec.input.channel_stride),
         pixel_step: bytes(spec.input.strides.w * spec.strides[1]),
         tap_step: bytes(spec.input.strides.w * spec.dilations[1]),
@@ -129,7 +130,7 @@ impl Driver<'_> {
             let begin = nest.scale(block, plan.block as i64);
             let end = nest.offset(begin, plan.block as i64);
             let input = nest.step(input, image, bytes(spec.input.strides.n));
-            let input = nest.step(input, group, bytes(spec.group_channels() * spec.input.channel_stride));
+            let input = nest.step(input, group, bytes(plan.depth * spec.input.channel_stride));
             let weights = nest.step(weights, group, bytes(plan.group_floats));
             let segments = self.plan.segments.len();
             self.search(nest, 0, segments, Task { image, group, panel, begin, end, input, weights })
@@ -150,6 +151,11 @@ impl Driver<'_> {
     fn segment(&self, nest: &mut Nest<'_>, index: usize, task: Task) -> Result<(), CodegenError> {
         let (plan, segment, tiles) = (self.plan, &self.plan.segments[index], &self.tiles[index]);
         let panel = nest.offset(task.panel, -(segment.first as i64));
+        let mut task = task;
+        if plan.depthwise {
+            let input = nest.offset(task.input, bytes(segment.channel));
+            task.input = nest.step(input, panel, bytes(segment.vectors * plan.lanes));
+        }
         let bias = nest.offset(task.weights, bytes(segment.weights));
         let bias = nest.step(bias, panel, bytes(segment.panel_floats));
         let output = &plan.spec.outputs[segment.output];
@@ -239,7 +245,7 @@ impl Driver<'_> {
         let taps = nest.sub(end, first);
         let taps = nest.max(taps, zero);
         let top = nest.step(top, first, axis.dilation as i64);
-        let row = spec.kernel[1] * spec.group_channels() * segment.vectors * self.plan.lanes;
+        let row = spec.kernel[1] * self.plan.depth * segment.vectors * self.plan.lanes;
         (nest.step(input, top, pitch), nest.step(weights, first, bytes(row)), taps)
     }
 

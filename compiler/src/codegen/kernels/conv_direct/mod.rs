@@ -188,7 +188,7 @@ impl ConvSpec {
     }
 }
 
-/// Emits the kernel of a convolution.
+/// Emits the kernel of a convolution; a depthwise one gets the tile of [`super::depthwise`].
 ///
 /// # Errors
 /// [`CodegenError::BadSpec`] for an inconsistent spec; otherwise those of [`Linker::tile`] and [`Linker::kernel`].

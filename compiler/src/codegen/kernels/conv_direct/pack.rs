@@ -30,14 +30,14 @@ pub fn pack(
     let plan = Plan::new(spec, target)?;
     let bad = |reason: String| CodegenError::BadSpec { kernel: "conv_direct", reason };
     let [rows, taps] = spec.kernel;
-    let (channels, depth) = (spec.out_channels(), spec.group_channels());
+    let (channels, depth, groups) = (spec.out_channels(), plan.depth, plan.spec.groups);
     let filter = depth * rows * taps;
-    let needed = (channels * filter, channels, plan.group_floats * spec.groups);
+    let needed = (channels * filter, channels, plan.group_floats * groups);
     let given = (weights.len(), bias.map_or(channels, <[f32]>::len), out.len());
     if needed != given {
         return Err(bad(format!("lengths of weights, bias and packed weights are {given:?}, not {needed:?}")));
     }
-    let per_group = channels / spec.groups;
+    let per_group = channels / groups;
     let first_channel: Vec<usize> =
         spec.outputs.iter().scan(0, |next, output| Some(std::mem::replace(next, *next + output.channels))).collect();
     for (group, out) in out.chunks_exact_mut(plan.group_floats).enumerate() {
@@ -45,7 +45,7 @@ pub fn pack(
             let width = segment.vectors * plan.lanes;
             let base = group * per_group + first_channel[segment.output] + segment.channel;
             let end = first_channel[segment.output] + spec.outputs[segment.output].channels;
-            let end = if spec.groups == 1 { end } else { (group + 1) * per_group };
+            let end = if groups == 1 { end } else { (group + 1) * per_group };
             for panel in 0..segment.count {
                 let start = segment.weights + panel * segment.panel_floats;
                 let out = &mut out[start..start + segment.panel_floats];

@@ -3,6 +3,7 @@
 use super::{ConvSpec, PixelStrides};
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue;
+use crate::codegen::kernels::depthwise;
 use crate::codegen::kernels::window::{Run, runs};
 use crate::codegen::target::{Level, Target};
 
@@ -37,6 +38,12 @@ pub(super) struct Segment {
 pub(super) struct Plan {
     /// The convolution, with rows joined where they are contiguous.
     pub spec: ConvSpec,
+    /// Whether each output channel sees its own input channel only; the groups are then joined into one.
+    pub depthwise: bool,
+    /// Input channels that an output channel sees.
+    pub depth: usize,
+    /// Multiply-adds in all.
+    pub macs: u64,
     /// Lanes of a vector.
     pub lanes: usize,
     /// Segments of one group; all groups have the same.
@@ -59,18 +66,23 @@ impl Plan {
     /// Plans a convolution for a target.
     pub fn new(spec: &ConvSpec, target: &Target) -> Result<Self, CodegenError> {
         spec.validate()?;
-        let spec = flatten(spec);
+        let (depthwise, group_channels, macs) = (depthwise::applies(spec), spec.group_channels(), spec.macs());
+        let mut spec = flatten(spec);
+        if depthwise {
+            spec.groups = 1;
+        }
         let lanes = target.lanes();
         let axis = spec.horizontal();
         let [rows, taps] = spec.kernel;
         let overflow = || CodegenError::BadSpec { kernel: "conv_direct", reason: "too many weights".to_owned() };
-        let depth =
-            rows.checked_mul(taps).and_then(|taps| taps.checked_mul(spec.group_channels())).ok_or_else(overflow)?;
+        let depth = rows.checked_mul(taps).and_then(|taps| taps.checked_mul(group_channels)).ok_or_else(overflow)?;
         let (mut segments, mut panels, mut floats) = (Vec::new(), 0usize, 0usize);
         for (output, part) in spec.outputs.iter().enumerate() {
             let channels = part.channels / spec.groups;
             let mut channel = 0;
-            for (vectors, count) in split(target, spec.out_width, depth, channels.div_ceil(lanes)) {
+            let total = channels.div_ceil(lanes);
+            let parts = if depthwise { halves(total) } else { split(target, spec.out_width, depth, total) };
+            for (vectors, count) in parts {
                 let panel_floats = vectors
                     .checked_mul(lanes)
                     .and_then(|width| depth.checked_add(1)?.checked_mul(width))
@@ -99,6 +111,9 @@ impl Plan {
         let mut plan = Self {
             by_tile: spec.out_height == 1,
             spec,
+            depthwise,
+            depth: group_channels,
+            macs,
             lanes,
             segments,
             panels,
@@ -118,8 +133,8 @@ impl Plan {
         let spec = &self.spec;
         let units = if self.by_tile { self.most_tiles() } else { spec.out_height };
         let panels = self.panels.saturating_mul(spec.groups).saturating_mul(spec.batch).max(1) as u64;
-        let unit = (spec.macs() / panels / units.max(1) as u64).max(1);
-        let wanted = (spec.macs() / 32).clamp(LEAST, MOST);
+        let unit = (self.macs / panels / units.max(1) as u64).max(1);
+        let wanted = (self.macs / 32).clamp(LEAST, MOST);
         let block = (wanted / unit).clamp(1, units.max(1) as u64) as usize;
         // Blocks of nearly the same size.
         self.blocks = units.div_ceil(block).max(1);
@@ -164,7 +179,8 @@ impl Plan {
                 kinds.push(kind);
             }
         }
-        format!("conv_direct[{}]", kinds.join("+"))
+        let family = if self.depthwise { "depthwise" } else { "conv_direct" };
+        format!("{family}[{}]", kinds.join("+"))
     }
 }
 
@@ -228,6 +244,12 @@ fn cost(target: &Target, pixels: usize, vectors: usize, depth: usize) -> f64 {
     let step = multiplies.max(loads).max(issue).max(latency);
     // Starting and ending a tile: bias, stores, the call.
     depth as f64 * step + 25.0 + 1.5 * p * v
+}
+
+/// Cuts the channels of a depthwise convolution into panels, as [`split`] does.
+fn halves(total: usize) -> Vec<(usize, usize)> {
+    let parts = [(depthwise::VECTORS, total / depthwise::VECTORS), (total % depthwise::VECTORS, 1)];
+    parts.into_iter().filter(|(vectors, count)| *vectors > 0 && *count > 0).collect()
 }
 
 /// Cuts `total` vectors of channels into panels: `(vectors, count)`, widest first, of the least estimated time.

@@ -139,8 +139,7 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     }
 }
 
-fn nhwc(batch: usize, height: usize, width: usize, pixel: usize) -> PixelStrides {
-    let _ = batch;
+fn nhwc(height: usize, width: usize, pixel: usize) -> PixelStrides {
     PixelStrides { n: height * width * pixel, h: width * pixel, w: pixel }
 }
 
@@ -149,10 +148,10 @@ fn simple(batch: usize, [c, h, w]: [usize; 3], o: usize, kernel: usize, stride: 
     let out = |size: usize| (size + 2 * pad - kernel) / stride + 1;
     ConvSpec {
         batch,
-        input: ConvInput { channels: c, height: h, width: w, strides: nhwc(batch, h, w, c), channel_stride: 1 },
+        input: ConvInput { channels: c, height: h, width: w, strides: nhwc(h, w, c), channel_stride: 1 },
         out_height: out(h),
         out_width: out(w),
-        outputs: vec![ConvOutput { channels: o, strides: nhwc(batch, out(h), out(w), o), residual: None }],
+        outputs: vec![ConvOutput { channels: o, strides: nhwc(out(h), out(w), o), residual: None }],
         kernel: [kernel; 2],
         strides: [stride; 2],
         dilations: [1; 2],
@@ -208,7 +207,7 @@ fn several_outputs_are_slices_of_larger_pixels() {
             let mut spec = simple(1, [20, size, size], 1, 1, 1, 0);
             spec.outputs = [64, 96, 16, 5]
                 .into_iter()
-                .map(|channels| ConvOutput { channels, strides: nhwc(1, size, size, 200), residual: None })
+                .map(|channels| ConvOutput { channels, strides: nhwc(size, size, 200), residual: None })
                 .collect();
             spec.post = vec![PostOp::Relu];
             check(&spec, &target, true, 13);
@@ -231,7 +230,7 @@ fn post_operations_in_order() {
         {
             for channels in [1, 13, 32] {
                 let mut spec = simple(2, [6, 5, 9], channels, 3, 1, 1);
-                spec.outputs[0].residual = Some(nhwc(2, 5, 9, channels + 3));
+                spec.outputs[0].residual = Some(nhwc(5, 9, channels + 3));
                 spec.post = post.clone();
                 check(&spec, &target, true, 17 + index as u64);
             }
@@ -288,6 +287,40 @@ fn generated_shapes() {
         let spec =
             ConvSpec { batch, input, out_height, out_width, outputs, kernel, strides, dilations, pads, groups, post };
         for target in Target::all().unwrap() {
+            check(&spec, &target, round % 2 == 0, round);
+        }
+    }
+}
+
+/// One filter a channel; a stride between channels, or two filters a channel, take the general path.
+#[test]
+fn depthwise_shapes() {
+    let mut numbers = Numbers(0xD1B5_4A32_D192_ED03);
+    for round in 0..300u64 {
+        let channels = 2 + numbers.upto(70);
+        let (kernel, stride) = (1 + numbers.upto(4), 1 + numbers.upto(1));
+        let (h, w) = (kernel + numbers.upto(9), kernel + numbers.upto(17));
+        let mut spec = simple(1 + numbers.upto(1), [channels, h, w], channels, kernel, stride, numbers.upto(kernel));
+        spec.groups = channels;
+        let pixel = channels + numbers.pick(&[0, 3]);
+        spec.input.strides = nhwc(h, w, pixel);
+        let direct = "conv_direct";
+        let family = match numbers.upto(5) {
+            0 => {
+                spec.input.strides = PixelStrides { n: channels * h * w, h: w, w: 1 };
+                spec.input.channel_stride = h * w;
+                direct
+            }
+            1 => {
+                spec.outputs[0].channels = 2 * channels;
+                spec.outputs[0].strides = nhwc(spec.out_height, spec.out_width, 2 * channels);
+                direct
+            }
+            _ => "depthwise",
+        };
+        spec.post = numbers.pick(&[&[][..], &[PostOp::Relu], &[PostOp::Clip { min: 0.0, max: 6.0 }]]).to_vec();
+        for target in Target::all().unwrap() {
+            assert!(describe(&spec, &target).unwrap().starts_with(family));
             check(&spec, &target, round % 2 == 0, round);
         }
     }

@@ -5,6 +5,7 @@
 //! the residual.
 
 use crate::codegen::epilogue::{self, PostOp};
+use crate::codegen::kernels::depthwise;
 use crate::codegen::kernels::window::Pattern;
 use crate::codegen::vector::{Addr, Asm, Count, P, V, repeat};
 
@@ -24,7 +25,9 @@ pub(super) struct Tile {
     pub vectors: usize,
     /// Existing lanes of the last vector.
     pub last_lanes: usize,
-    /// Input channels.
+    /// Whether a vector of output channels sees the same input channels (`channels` is then 1).
+    pub depthwise: bool,
+    /// Input channels that an output channel sees.
     pub channels: usize,
     /// From one input channel to the next.
     pub channel_step: i64,
@@ -169,6 +172,11 @@ impl Tile {
                 a.prefetch(from.offset(self.prefetch));
             }
             a.load(*register, from);
+        }
+        if self.depthwise {
+            let sums: Vec<(usize, &[V])> =
+                registers.sums.iter().map(|sums| &sums[..]).enumerate().filter(|(pixel, _)| inside[*pixel]).collect();
+            return depthwise::tap(a, &sums, &registers.weights, (from, self.pixel_step), self.last_lanes);
         }
         let pixels = inside.iter().zip(&registers.sums).enumerate().filter(|(_, (inside, _))| **inside);
         for (pixel, (_, sums)) in pixels {
