@@ -1,7 +1,9 @@
 //! Direct convolution against this machine's peak, for every vector level that it has.
 //!
-//! Prints a table first (the least time of many runs, beside the multiply-add peak of the same width measured by a tile
-//! of the same assembler; products with padding, which the kernel leaves out, are not counted), then times the layers with criterion. Layers are GoogLeNet's, sibling 1×1s merged.
+//! Prints a table first, then times a few layers with criterion. The table has the least time of many runs beside the
+//! multiply-add peak of the same width, which a tile of the same assembler measures; products with padding, which the
+//! kernel leaves out, are not counted. Layers are GoogLeNet's, sibling 1×1s merged. An argument `avx512`, `avx2` or
+//! `v128` limits the table to that level.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -21,6 +21,7 @@ use incept_ir::abi::{CodeOwner, KernelFn};
 use rustc_hash::FxHashMap;
 
 use super::CodegenError;
+use super::kernels::Emitted;
 use super::nest::Nest;
 use super::target::{Target, isa};
 use super::vector::{Asm, TileCode, assemble, clif::tile_call_conv};
@@ -80,6 +81,7 @@ pub struct Linker {
     records: Vec<FunctionRecord>,
     tiles: FxHashMap<TileCode, TileId>,
     names: FxHashMap<String, usize>,
+    emitted: FxHashMap<String, Emitted>,
     keep_text: bool,
 }
 
@@ -99,6 +101,7 @@ impl Linker {
             records: Vec::new(),
             tiles: FxHashMap::default(),
             names: FxHashMap::default(),
+            emitted: FxHashMap::default(),
             keep_text: false,
         })
     }
@@ -189,6 +192,24 @@ impl Linker {
         let size = bytes.len();
         self.records.push(FunctionRecord { name, kernel: true, size, code_len: size, clif: text, id });
         Ok(KernelId(id))
+    }
+
+    /// The kernel emitted before under this key, or what `make` emits now: steps of equal shape share one function. The
+    /// key holds everything that the code depends on beside the target; the debug form of a spec does.
+    ///
+    /// # Errors
+    /// What `make` returns.
+    pub fn shared(
+        &mut self,
+        key: String,
+        make: impl FnOnce(&mut Self) -> Result<Emitted, CodegenError>,
+    ) -> Result<Emitted, CodegenError> {
+        if let Some(known) = self.emitted.get(&key) {
+            return Ok(known.clone());
+        }
+        let emitted = make(self)?;
+        self.emitted.insert(key, emitted.clone());
+        Ok(emitted)
     }
 
     /// Links everything and makes it executable.

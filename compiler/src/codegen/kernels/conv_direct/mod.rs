@@ -188,13 +188,15 @@ impl ConvSpec {
     }
 }
 
-/// Emits the kernel of a convolution; a depthwise one gets the tile of [`super::depthwise`].
+/// Emits the kernel of a convolution; a depthwise one gets the tile of [`super::depthwise`]. Equal specs share one kernel.
 ///
 /// # Errors
 /// [`CodegenError::BadSpec`] for an inconsistent spec; otherwise those of [`Linker::tile`] and [`Linker::kernel`].
 pub fn emit(linker: &mut Linker, spec: &ConvSpec) -> Result<Emitted, CodegenError> {
-    let plan = plan::Plan::new(spec, linker.target())?;
-    drive::emit(linker, &plan)
+    linker.shared(format!("{spec:?}"), |linker| {
+        let plan = plan::Plan::new(spec, linker.target())?;
+        drive::emit(linker, &plan)
+    })
 }
 
 /// The tiles that [`emit`] would choose, for people: `pixels x vectors` of each kind of panel.

@@ -327,6 +327,16 @@ fn depthwise_shapes() {
 }
 
 #[test]
+fn equal_specs_share_a_kernel() {
+    let mut linker = Linker::new(&Target::host().unwrap()).unwrap();
+    let mut spec = simple(1, [4, 8, 8], 8, 3, 1, 1);
+    let first = emit(&mut linker, &spec).unwrap().kernel;
+    assert_eq!(emit(&mut linker, &spec).unwrap().kernel, first);
+    spec.post.push(PostOp::Relu);
+    assert_ne!(emit(&mut linker, &spec).unwrap().kernel, first);
+}
+
+#[test]
 fn broken_specs_are_refused() {
     let target = Target::host().unwrap();
     let refused = |change: &dyn Fn(&mut ConvSpec), reason: &str| {
