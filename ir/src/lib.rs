@@ -6,6 +6,7 @@
 //! | [`ops`] | the operators: inference, reference evaluation | `types`, `tensor` |
 //! | [`graph`] | the graph, patches, the verifier | `ops` |
 //! | [`interp`] | the reference interpreter | `graph` |
+//! | [`text`] | the textual form, printed and parsed; DOT and JSON | `graph` |
 //! | [`plan`] | buffers, views, steps; the plan's verifier | `types` |
 //! | [`abi`] | what emitted code and the runtime agree on | `plan` |
 //!
@@ -19,4 +20,7 @@ pub mod interp;
 pub mod ops;
 pub mod plan;
 pub mod tensor;
+pub mod text;
 pub mod types;
+
+pub use text::{dot, json};

@@ -130,9 +130,20 @@ impl Graph {
     /// # Errors
     /// Where the type is too large.
     pub fn add_input(&mut self, name: &str, ty: TensorType) -> Result<ValueId, GraphError> {
-        let node = self.add_node(Input { ty }.into(), name, &[], [name.into()].into())?;
-        self.inputs.push(node);
+        let node = self.add_input_node(ty, name, [name.into()].into())?;
         self.output(node, 0)
+    }
+
+    /// Adds a graph input of this provenance after the others.
+    pub(crate) fn add_input_node(
+        &mut self,
+        ty: TensorType,
+        name: &str,
+        provenance: Provenance,
+    ) -> Result<NodeId, GraphError> {
+        let node = self.add_node(Input { ty }.into(), name, &[], provenance)?;
+        self.inputs.push(node);
+        Ok(node)
     }
 
     /// Adds a constant.
