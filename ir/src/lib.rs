@@ -20,6 +20,8 @@ pub mod interp;
 pub mod ops;
 pub mod plan;
 pub mod tensor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod types;
 

@@ -71,13 +71,16 @@ pub fn print(graph: &Graph) -> String {
     out
 }
 
+/// The name of a cluster, none where a node stands alone, and its nodes.
+type Cluster<'a> = (Option<Arc<str>>, Vec<(NodeId, &'a Node)>);
+
 /// Nodes by cluster, in the order of their first node; those without one each stand alone.
-fn clusters<'a>(drawn: &[(NodeId, &'a Node)]) -> Vec<(Option<Arc<str>>, Vec<(NodeId, &'a Node)>)> {
+fn clusters<'a>(drawn: &[(NodeId, &'a Node)]) -> Vec<Cluster<'a>> {
     let mut sizes: FxHashMap<&str, usize> = FxHashMap::default();
     for (_, node) in drawn {
         *sizes.entry(prefix(node)).or_default() += 1;
     }
-    let mut found: Vec<(Option<Arc<str>>, Vec<(NodeId, &Node)>)> = Vec::new();
+    let mut found: Vec<Cluster<'a>> = Vec::new();
     let mut places: FxHashMap<&str, usize> = FxHashMap::default();
     for (id, node) in drawn {
         let prefix = prefix(node);

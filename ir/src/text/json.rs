@@ -25,7 +25,8 @@ pub const SCHEMA: u32 = 1;
 /// such as `f32[N,3,224,224]`. Floats that JSON lacks (infinities, NaN) are strings.
 #[must_use]
 pub fn print(graph: &Graph) -> Value {
-    let end = |name: &str, value: Option<ValueId>| json!({"name": name, "value": text(value), "type": ty(graph, value)});
+    let end =
+        |name: &str, value: Option<ValueId>| json!({"name": name, "value": text(value), "type": ty(graph, value)});
     let inputs: Vec<Value> = graph
         .inputs()
         .iter()
@@ -47,11 +48,8 @@ pub fn print(graph: &Graph) -> Value {
 }
 
 fn print_node(graph: &Graph, id: NodeId, node: &Node) -> Value {
-    let outputs: Vec<Value> = node
-        .outputs
-        .iter()
-        .map(|value| json!({"value": value.to_string(), "type": ty(graph, Some(*value))}))
-        .collect();
+    let outputs: Vec<Value> =
+        node.outputs.iter().map(|value| json!({"value": value.to_string(), "type": ty(graph, Some(*value))})).collect();
     let attributes: Map<String, Value> =
         node.op.attributes().into_iter().map(|(name, value)| (name, attribute(value))).collect();
     let mut object = json!({

@@ -110,7 +110,8 @@ impl<'a> Lexer<'a> {
             b'%' => {
                 self.next += 1;
                 let digits = self.run(|byte| byte.is_ascii_digit());
-                let value = digits.parse().map_err(|_| self.error(self.start, "expected `%` and a number below 2³²"))?;
+                let value =
+                    digits.parse().map_err(|_| self.error(self.start, "expected `%` and a number below 2³²"))?;
                 Ok(Token::Value(value))
             }
             b'"' => self.string(),

@@ -26,7 +26,11 @@ fn write_value(out: &mut String, dtype: DType, bytes: &[u8]) {
         (DType::F32, &[a, b, c, d]) => write_f32(out, f32::from_le_bytes([a, b, c, d])),
         (DType::F16, &[a, b]) => {
             let value = f16::from_le_bytes([a, b]);
-            if value.is_nan() { write!(out, "nan({:#x})", value.to_bits()) } else { write!(out, "{:?}", value.to_f32()) }
+            if value.is_nan() {
+                write!(out, "nan({:#x})", value.to_bits())
+            } else {
+                write!(out, "{:?}", value.to_f32())
+            }
         }
         (DType::F64, &[a, b, c, d, e, f, g, h]) => {
             let value = f64::from_le_bytes([a, b, c, d, e, f, g, h]);

@@ -6,7 +6,7 @@ use super::lex::{Lexer, Token};
 use super::literal::{push_nan, push_number, seeded};
 use crate::graph::{Graph, GraphError, Provenance, Stage};
 use crate::ids::{NodeId, ValueId};
-use crate::ops::{Attribute, Attributes, Constant, Input, Op};
+use crate::ops::{Attribute, Attributes, Constant, Op};
 use crate::tensor::{Tensor, byte_length};
 use crate::types::{DType, Dim, MAX_RANK, Shape, TensorType};
 
