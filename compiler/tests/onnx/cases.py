@@ -4,7 +4,7 @@
 
 A case is an ONNX model whose metadata holds `input.N` and `output.N`, each as `DIMS|VALUES` (comma-separated). Outputs are
 onnxruntime's, without its graph optimisations; where it does not know an operator's version, those of ONNX's own reference
-evaluator (the metadata's `by` says which). Values are made from a fixed seed, so running this again changes nothing but what
+evaluator, or numpy's (the metadata's `by` says which). Values are made from a fixed seed, so running this again changes nothing but what
 the engines changed. Made with onnx 1.23.2 and onnxruntime 1.32.0.
 """
 
@@ -35,8 +35,22 @@ def text(array):
     return dims + "|" + ",".join(repr(float(value)) for value in np.asarray(array).ravel())
 
 
-def case(name, opset, nodes, inputs, constants=(), batch=None, outputs=("y",)):
-    """`inputs`: name to shape; `constants`: name to array; with `batch` the first dimension is declared open."""
+def engines(name, model, outputs, values):
+    try:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        return onnxruntime.InferenceSession(model.SerializeToString(), options).run(list(outputs), values), "onnxruntime"
+    except Exception as error:  # noqa: BLE001 the engine has no narrower type
+        print(f"{name}: by reference: {str(error)[:120]}")
+        return ReferenceEvaluator(model).run(list(outputs), values), "onnx"
+
+
+def case(name, opset, nodes, inputs, constants=(), batch=None, outputs=("y",), expected=None):
+    """`inputs`: name to shape; `constants`: name to array; with `batch` the first dimension is declared open.
+
+    `expected` computes the output with numpy, for versions that no engine knows any more.
+    """
     rng = seeded(name)
     values = {key: noise(rng, *shape) for key, shape in inputs.items()}
     declared = {key: [batch, *shape[1:]] if batch else list(shape) for key, shape in inputs.items()}
@@ -53,16 +67,10 @@ def case(name, opset, nodes, inputs, constants=(), batch=None, outputs=("y",)):
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir, producer_name="")
 
-    try:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        results = onnxruntime.InferenceSession(model().SerializeToString(), options).run(list(outputs), values)
-        by = "onnxruntime"
-    except Exception as error:  # noqa: BLE001 the engine has no narrower type
-        print(f"{name}: by reference: {str(error)[:120]}")
-        results = ReferenceEvaluator(model()).run(list(outputs), values)
-        by = "onnx"
+    if expected:
+        results, by = [np.asarray(expected(**values), np.float32)], "numpy"
+    else:
+        results, by = engines(name, model(), outputs, values)
     ranks = {key: result.ndim for key, result in zip(outputs, results)}
     model = model()
     onnx.checker.check_model(model)
@@ -73,10 +81,10 @@ def case(name, opset, nodes, inputs, constants=(), batch=None, outputs=("y",)):
     (CASES / f"{name}.onnx").write_bytes(model.SerializeToString())
 
 
-def one(name, opset, op, inputs, constants=(), batch=None, order=None, **attributes):
+def one(name, opset, op, inputs, constants=(), batch=None, order=None, expected=None, **attributes):
     """A model of one node; `order` names its inputs, "" where one is left out."""
     names = order if order is not None else [*inputs, *dict(constants)]
-    case(name, opset, [helper.make_node(op, names, ["y"], "node", **attributes)], inputs, constants, batch)
+    case(name, opset, [helper.make_node(op, names, ["y"], "node", **attributes)], inputs, constants, batch, expected=expected)
 
 
 def ints(*values):
@@ -143,6 +151,7 @@ def normalizations():
     statistics = {"scale": noise(rng, 3), "bias": noise(rng, 3), "mean": noise(rng, 3), "var": np.abs(noise(rng, 3)) + 1}
     for opset in (7, 9, 14, 15):
         one(f"batch_norm_{opset}", opset, "BatchNormalization", {"x": (2, 3, 2, 2)}, statistics, epsilon=0.125)
+    one("batch_norm_6", 6, "BatchNormalization", {"x": (2, 3, 2, 2)}, statistics, is_test=1, epsilon=0.125)
     one("batch_norm_default_epsilon", 15, "BatchNormalization", {"x": (2, 3, 2, 2)}, statistics, momentum=0.5)
     for opset in (7, 11, 13):
         one(f"softmax_{opset}", opset, "Softmax", {"x": (2, 3, 4)})
@@ -153,12 +162,19 @@ def normalizations():
     one("lrn_7", 7, "LRN", {"x": (1, 7, 2, 2)}, size=5)
     # onnxruntime knows odd sizes only, and the reference evaluator normalises as many channels as the batch has images.
     one("lrn_13_even", 13, "LRN", {"x": (7, 7, 1, 1)}, size=4, alpha=0.5, beta=0.5, bias=2.0)
+    one("dropout_6", 6, "Dropout", {"x": (2, 3)}, is_test=1, expected=lambda x: x)
     one("dropout_7", 7, "Dropout", {"x": (2, 3)}, ratio=0.25)
     one("dropout_12", 12, "Dropout", {"x": (2, 3)})
     one("dropout_13", 13, "Dropout", {"x": (2, 3)}, {"r": scalar(0.7), "t": np.bool_(False)})
 
 
 def elementwise():
+    # Broadcasting along an axis, as opset 6 had it.
+    b = weights("add", 3)
+    one("add_6", 6, "Add", {"a": (2, 3, 4), "b": (2, 3, 4)}, expected=lambda a, b: a + b)
+    one("add_6_axis", 6, "Add", {"a": (2, 3, 4)}, {"b": b}, broadcast=1, axis=1, expected=lambda a: a + b[:, None])
+    m = weights("mul", 3, 4)
+    one("mul_6_last", 6, "Mul", {"a": (2, 3, 4)}, {"b": m}, broadcast=1, expected=lambda a: a * m)
     for opset in (7, 13, 14):
         one(f"add_{opset}", opset, "Add", {"a": (2, 3, 4), "b": (3, 1)})
         one(f"mul_{opset}", opset, "Mul", {"a": (2, 1, 4), "b": (3, 1)})
@@ -185,6 +201,8 @@ def elementwise():
 
 
 def linear():
+    b, c = weights("gemm", 3, 4), weights("c", 4)
+    one("gemm_6", 6, "Gemm", {"a": (2, 3)}, {"b": b, "c": c}, broadcast=1, expected=lambda a: a @ b + c)
     for opset in (7, 9, 11, 13):
         one(f"gemm_{opset}", opset, "Gemm", {"a": (2, 3)}, {"b": weights("gemm", 3, 4), "c": weights("c", 4)})
     one("gemm_transposed", 13, "Gemm", {"a": (3, 2)}, {"b": weights("gemm", 4, 3), "c": weights("c", 2, 1)}, alpha=0.5,

@@ -31,12 +31,12 @@ fn files_that_are_no_models() {
 
 #[test]
 fn opsets() {
-    assert_snapshot!(on_image(6, "Relu", "x", vec![]).refusal(), @"
-    the model uses opset 6; opsets 7 to 25 are supported
+    assert_snapshot!(on_image(5, "Relu", "x", vec![]).refusal(), @"
+    the model uses opset 5; opsets 6 to 25 are supported
     help: convert it: onnx.version_converter.convert_version(model, 17)
     ");
     assert_snapshot!(on_image(26, "Relu", "x", vec![]).refusal(), @"
-    the model uses opset 26; opsets 7 to 25 are supported
+    the model uses opset 26; opsets 6 to 25 are supported
     help: convert it: onnx.version_converter.convert_version(model, 17)
     ");
     let mut none = on_image(13, "Relu", "x", vec![]);
@@ -283,6 +283,10 @@ fn training() {
     node `y_node` (BatchNormalization): batch normalisation in training mode is not supported
     help: export the model for inference (model.eval() in torch)
     ");
+    assert_snapshot!(norm(6, vec![]), @"
+    node `y_node` (BatchNormalization): batch normalisation in training mode is not supported
+    help: export the model for inference (model.eval() in torch)
+    ");
     assert_snapshot!(norm(7, vec![int("spatial", 0)]), @"
     node `y_node` (BatchNormalization): batch normalisation per position (spatial = 0) is not supported
     help: normalise per channel
@@ -296,6 +300,12 @@ fn training() {
     node `y_node` (Dropout): dropout in training mode is not supported
     help: export the model for inference (model.eval() in torch)
     ");
+    assert_snapshot!(on_image(6, "Dropout", "x", vec![]).refusal(), @"
+    node `y_node` (Dropout): dropout in training mode is not supported
+    help: export the model for inference (model.eval() in torch)
+    ");
+    assert_snapshot!(on_image(6, "Add", "x v", vec![]).refusal(), @"node `y_node` (Add): its operands have the types f32[1,2,5,5] and f32[2], but `broadcast` is not set");
+    assert_snapshot!(on_image(6, "Add", "x v", vec![int("broadcast", 1), int("axis", -5)]).refusal(), @"node `y_node` (Add): its axis is -5, but the input has 4 dimensions");
     let saved = model(9).input("x", "1,2,5,5").ones("v", &[2]);
     assert_snapshot!(saved.node("BatchNormalization", "x v v v v", "y mean").output("y").output("mean").refusal(), @"
     node `y_node` (BatchNormalization): its output 1 (`mean`) is used, but only output 0 is computed

@@ -41,10 +41,10 @@ use self::names::{Maker, Names, node_names, op_type, value_name};
 use super::proto::tensor_shape_proto::dimension;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
-/// The oldest opset that is supported.
-pub const MIN_OPSET: i64 = 7;
+/// The oldest opset that is supported: ONNX's own collection of test models uses it.
+pub const MIN_OPSET: i64 = 6;
 
-/// The newest opset that is supported.
+/// The newest opset that is supported: from 22 to it, the operators of the table only gained element types.
 pub const MAX_OPSET: i64 = 25;
 
 /// How many nodes of one unsupported operator are named.

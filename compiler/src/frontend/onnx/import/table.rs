@@ -29,9 +29,10 @@ const LAST: i64 = MAX_OPSET;
 
 #[rustfmt::skip]
 const TABLE: &[Line] = &[
+    op("Add",                 6,    6, elementwise::add_along_axis),
     op("Add",                 7, LAST, elementwise::add),
-    op("AveragePool",         7, LAST, pool::average_pool),
-    op("BatchNormalization",  7, LAST, normalize::batch_norm),
+    op("AveragePool",         1, LAST, pool::average_pool),
+    op("BatchNormalization",  6, LAST, normalize::batch_norm),
     op("Cast",                6, LAST, elementwise::cast),
     op("Clip",                6,   10, elementwise::clip_by_attributes),
     op("Clip",               11, LAST, elementwise::clip_by_inputs),
@@ -39,16 +40,17 @@ const TABLE: &[Line] = &[
     op("Constant",            1, LAST, constant::constant),
     op("ConstantOfShape",     9, LAST, constant::constant_of_shape),
     op("Conv",                1, LAST, conv::conv),
-    op("Dropout",             7,   11, normalize::dropout_by_attribute),
+    op("Dropout",             6,   11, normalize::dropout_by_attribute),
     op("Dropout",            12, LAST, normalize::dropout_by_inputs),
     op("Flatten",             1, LAST, shape::flatten),
     op("Gather",              1, LAST, shape_math::gather),
-    op("Gemm",                7, LAST, linear::gemm),
+    op("Gemm",                6, LAST, linear::gemm),
     op("GlobalAveragePool",   1, LAST, pool::global_average_pool),
     op("Identity",            1, LAST, elementwise::identity),
     op("LRN",                 1, LAST, normalize::lrn),
     op("MatMul",              1, LAST, linear::matmul),
     op("MaxPool",             1, LAST, pool::max_pool),
+    op("Mul",                 6,    6, elementwise::mul_along_axis),
     op("Mul",                 7, LAST, elementwise::mul),
     op("Pad",                 2,   10, pad::by_attributes),
     op("Pad",                11, LAST, pad::by_inputs),
@@ -132,7 +134,7 @@ mod tests {
         }
         assert_eq!(
             operators().filter(|(name, _)| *name == "Clip").map(|(_, range)| range).collect::<Vec<_>>(),
-            [7..=25]
+            [6..=25]
         );
     }
 }

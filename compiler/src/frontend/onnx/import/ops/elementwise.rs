@@ -1,9 +1,9 @@
 //! Add, Mul, Sum, Relu, Clip, Cast, Identity.
 
-use incept_ir::ops::{Add, Cast, Clip, Identity, Mul, Op, Relu};
+use incept_ir::ops::{Add, Cast, Clip, Identity, Mul, Op, Relu, Unsqueeze};
 use incept_ir::types::DType;
 
-use super::super::context::{Imported, NodeContext, wrong};
+use super::super::context::{Imported, NodeContext, axis, wrong};
 use super::super::error::NodeError;
 use super::super::table::refuse;
 use super::super::tensor;
@@ -17,6 +17,45 @@ pub(in super::super) fn add(context: &mut NodeContext<'_>) -> Imported {
 /// Mul, opset 7 to 14: numpy broadcasting.
 pub(in super::super) fn mul(context: &mut NodeContext<'_>) -> Imported {
     binary(context, Mul.into())
+}
+
+/// Add of opset 6.
+pub(in super::super) fn add_along_axis(context: &mut NodeContext<'_>) -> Imported {
+    along_axis(context, Add.into())
+}
+
+/// Mul of opset 6.
+pub(in super::super) fn mul_along_axis(context: &mut NodeContext<'_>) -> Imported {
+    along_axis(context, Mul.into())
+}
+
+/// Before opset 7 broadcasting had to be asked for, and aligned the second operand's axes with the first's from `axis` on
+/// (by default with the last ones).
+fn along_axis(context: &mut NodeContext<'_>, op: Op) -> Imported {
+    context.takes(2, 2)?;
+    let (a, b) = (context.input(0)?, context.input(1)?);
+    let broadcast = context.attributes.flag("broadcast")?;
+    let given = context.attributes.int("axis")?;
+    let (rank, own) = (context.rank(a), context.rank(b));
+    if !broadcast {
+        if context.ty(a).shape != context.ty(b).shape {
+            let problem = format!("have the types {} and {}, but `broadcast` is not set", context.ty(a), context.ty(b));
+            return Err(wrong("operands", problem));
+        }
+        return context.emit(op, &[a, b]);
+    }
+    let first = match given {
+        Some(first) => axis(first, rank)?,
+        None => rank.saturating_sub(own),
+    };
+    let problem = || wrong("axis", format!("is {first}, but the operands have {rank} and {own} dimensions"));
+    let behind = rank.checked_sub(first + own).ok_or_else(problem)?;
+    if behind == 0 {
+        return context.emit(op, &[a, b]);
+    }
+    let name = format!("{}_aligned", context.name);
+    let b = context.emit_as(Unsqueeze { axes: (own..own + behind).collect() }, &name, &[b])?;
+    context.emit(op, &[a, b])
 }
 
 fn binary(context: &mut NodeContext<'_>, op: Op) -> Imported {

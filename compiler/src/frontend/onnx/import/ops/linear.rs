@@ -4,9 +4,13 @@ use incept_ir::ops::{Gemm, MatMul};
 
 use super::super::context::{Imported, NodeContext};
 
-/// Gemm, opset 7 to 13: `alpha · A · B + beta · C`; C may be left out.
+/// Gemm, opset 6 to 13: `alpha · A · B + beta · C`; C may be left out.
 pub(in super::super) fn gemm(context: &mut NodeContext<'_>) -> Imported {
     context.takes(2, 3)?;
+    if context.opset < 7 {
+        // It allows C to have another shape than the product, which is always allowed here.
+        context.attributes.flag("broadcast")?;
+    }
     let op = Gemm {
         alpha: context.attributes.float("alpha")?.unwrap_or(1.0),
         beta: context.attributes.float("beta")?.unwrap_or(1.0),

@@ -9,12 +9,17 @@ use super::super::table::refuse;
 
 const INFERENCE: &str = "export the model for inference (model.eval() in torch)";
 
-/// BatchNormalization, opset 7 to 15, as at inference: with the given statistics.
+/// Whether a node of opset 6 is meant for training: that version says so by leaving `is_test` out.
+fn not_a_test(context: &mut NodeContext<'_>) -> Result<bool, NodeError> {
+    Ok(context.opset < 7 && !context.attributes.flag("is_test")?)
+}
+
+/// BatchNormalization, opset 6 to 15, as at inference: with the given statistics.
 pub(in super::super) fn batch_norm(context: &mut NodeContext<'_>) -> Imported {
     context.takes(5, 5)?;
     // Only training uses it.
     context.attributes.float("momentum")?;
-    if context.attributes.flag("training_mode")? {
+    if not_a_test(context)? || context.attributes.flag("training_mode")? {
         return Err(refuse("batch normalisation in training mode", INFERENCE));
     }
     if context.opset < 9 && context.attributes.int("spatial")? == Some(0) {
@@ -57,9 +62,12 @@ fn softmax_over(context: &mut NodeContext<'_>, default: i64, flatten: bool) -> I
     context.emit(Softmax { axis: along, flatten }, &[x])
 }
 
-/// Dropout, opset 7 to 11.
+/// Dropout, opset 6 to 11.
 pub(in super::super) fn dropout_by_attribute(context: &mut NodeContext<'_>) -> Imported {
     context.takes(1, 1)?;
+    if not_a_test(context)? {
+        return Err(refuse("dropout in training mode", INFERENCE));
+    }
     let ratio = context.attributes.float("ratio")?;
     dropout(context, ratio)
 }
