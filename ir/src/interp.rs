@@ -39,9 +39,9 @@ pub enum InterpError {
         /// The input's name.
         name: String,
         /// The declared type.
-        wanted: TensorType,
+        wanted: Box<TensorType>,
         /// What it is.
-        given: TensorType,
+        given: Box<TensorType>,
     },
     /// Two inputs have different batch sizes.
     #[error("input `{name}` has a batch of {given}, but the inputs before it have {wanted}")]
@@ -69,9 +69,9 @@ pub enum InterpError {
         /// Which of its values.
         value: ValueId,
         /// The declared type.
-        declared: TensorType,
+        declared: Box<TensorType>,
         /// What it is.
-        found: TensorType,
+        found: Box<TensorType>,
     },
     /// A tensor that must be there is not: a defect of the interpreter or of the graph's order.
     #[error("internal error: {value} is needed by {reader} but was never made or dropped too early")]
@@ -160,8 +160,8 @@ fn evaluate(
             return Err(InterpError::ResultType {
                 node: graph.label(id),
                 value: *value,
-                declared: declared.clone(),
-                found: result.ty(),
+                declared: Box::new(declared.clone()),
+                found: Box::new(result.ty()),
             });
         }
         tensors.insert(*value, result);
@@ -205,8 +205,11 @@ fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<Option<usize>, Inter
     for (id, given) in graph.inputs().iter().zip(inputs) {
         let node = graph.node(*id)?;
         let Op::Input(input) = &node.op else { continue };
-        let refused =
-            || InterpError::InputType { name: node.name.to_string(), wanted: input.ty.clone(), given: given.ty() };
+        let refused = || InterpError::InputType {
+            name: node.name.to_string(),
+            wanted: Box::new(input.ty.clone()),
+            given: Box::new(given.ty()),
+        };
         let own = batch_of(&input.ty, given).ok_or_else(refused)?;
         match (batch, own) {
             (Some(wanted), Some(given)) if wanted != given => {

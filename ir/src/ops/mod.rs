@@ -214,3 +214,6 @@ ops! {
     pad::Pad,
     cast::Cast,
 }
+
+#[cfg(test)]
+mod tests;
