@@ -7,6 +7,7 @@
 //! | [`graph`] | the graph, patches, the verifier | `ops` |
 //! | [`interp`] | the reference interpreter | `graph` |
 //! | [`text`] | the textual form, printed and parsed; DOT and JSON | `graph` |
+//! | [`describe`], [`models`] | models from short descriptions; the built-in ones | `graph` |
 //! | [`plan`] | buffers, views, steps; the plan's verifier | `types` |
 //! | [`abi`] | what emitted code and the runtime agree on | `plan` |
 //!
@@ -14,9 +15,11 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod describe;
 pub mod graph;
 pub mod ids;
 pub mod interp;
+pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod tensor;
