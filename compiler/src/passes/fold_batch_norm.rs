@@ -69,7 +69,7 @@ fn fold_tensors(norm: &BatchNorm, tensors: &[&Tensor], has_bias: bool) -> Result
     let old_bias = if has_bias { Some(tensors[1].as_f32()?) } else { None };
     let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|which| tensors[1 + usize::from(has_bias) + which].to_f64());
     let channels = scale.len();
-    let per_channel = if channels == 0 { 0 } else { weights.len() / channels };
+    let per_channel = weights.len().checked_div(channels).unwrap_or(0);
     let mut new_weights = Vec::with_capacity(weights.len());
     let mut new_bias = Vec::with_capacity(channels);
     for channel in 0..channels {
