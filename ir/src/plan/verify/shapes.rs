@@ -141,10 +141,13 @@ fn window_places(size: usize, kernel: usize, step: [usize; 4], ceil: bool) -> Op
     }
     let reach = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
     let padded = size.checked_add(before)?.checked_add(after)?;
-    let room = padded.checked_sub(reach)?;
     if !ceil {
-        return Some(room / stride + 1);
+        return Some(padded.checked_sub(reach)? / stride + 1);
     }
+    let Some(room) = padded.checked_sub(reach) else {
+        // A kernel that overhangs by less than a stride has one place.
+        return (reach - padded < stride).then_some(1);
+    };
     let places = room.div_ceil(stride) + 1;
     // A last window that would start beyond the input and what lies before it is dropped.
     let beyond = (places - 1).checked_mul(stride)? >= size.checked_add(before)?;
@@ -185,6 +188,11 @@ fn conv_fits(operands: &Operands<'_>, window: [[usize; 2]; 4], group: usize, res
 fn pool_fits(x: [usize; 4], y: [usize; 4], window: &Pool) -> Check {
     let Pool { kernel, strides, pads, dilations, ceil_mode } = *window;
     let places = |axis: usize| {
+        // Every window lies on some element, or there would be neither a maximum nor an average.
+        let (before, after, size) = (pads[axis], pads[axis + 2], x[axis + 2]);
+        if before.max(after) >= kernel[axis] || (kernel[axis] > 1 && dilations[axis] > size) {
+            return None;
+        }
         let step = [strides[axis], pads[axis], pads[axis + 2], dilations[axis]];
         window_places(x[axis + 2], kernel[axis], step, ceil_mode)
     };
@@ -231,7 +239,7 @@ fn layout_fits(step: &Step, operands: &Operands<'_>) -> Check {
             unit_stride(view, last)
         }),
         StepKind::Activate(_) | StepKind::Binary { .. } | StepKind::Softmax { .. } | StepKind::Pad { .. } => {
-            let Some(output) = operands.outputs.last() else { return Err("no output".into()) };
+            let Some(output) = operands.outputs.first() else { return Err("no output".into()) };
             let common = |axis: usize| {
                 all().all(|view| {
                     matches!((view.strides.get(axis), view.sizes.get(axis)), (Some(0 | 1), _) | (_, Some(1)))
