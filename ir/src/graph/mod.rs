@@ -9,6 +9,8 @@ mod error;
 mod order;
 pub mod patch;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use std::sync::Arc;
@@ -85,8 +87,9 @@ pub struct Graph {
     inner: StableDiGraph<(NodeId, Node), Edge>,
     /// Where each node lies; `None` once it is removed. Ids are never reused, petgraph's indices are.
     places: Vec<Option<NodeIndex>>,
-    /// A number for each node id that is larger than those of all nodes it reads: makes most cycle checks free.
-    ranks: Vec<u32>,
+    /// A number for each node id that is larger than those of all nodes it reads: makes most cycle checks free. Numbers
+    /// lie far apart ([`RANK_STEP`]), so that patches find room between them and need no new ones downstream.
+    ranks: Vec<u64>,
     values: Vec<Option<Value>>,
     inputs: Vec<NodeId>,
     outputs: Vec<Output>,
@@ -175,6 +178,18 @@ impl Graph {
         inputs: &[ValueId],
         provenance: Provenance,
     ) -> Result<NodeId, GraphError> {
+        self.insert_node(op, name, inputs, provenance, RANK_STEP)
+    }
+
+    /// Adds a node whose rank lies `step` above those of the nodes it reads.
+    fn insert_node(
+        &mut self,
+        op: Op,
+        name: &str,
+        inputs: &[ValueId],
+        provenance: Provenance,
+        step: u64,
+    ) -> Result<NodeId, GraphError> {
         let types = {
             let types: Result<SmallVec<[&TensorType; 4]>, _> = inputs.iter().map(|value| self.ty(*value)).collect();
             let refused = |source| GraphError::Op { node: name.into(), op: op.name(), source: Box::new(source) };
@@ -194,6 +209,7 @@ impl Graph {
         self.ranks.push(0);
         for (slot, value) in inputs.iter().enumerate() {
             self.connect(*value, id, slot)?;
+            self.rank_after(*value, id, step)?;
         }
         Ok(id)
     }
@@ -353,7 +369,14 @@ impl Graph {
         self.places.iter().flatten().filter_map(|place| self.inner.node_weight(*place)).map(|(id, node)| (*id, node))
     }
 
-    fn rank(&self, id: NodeId) -> u32 {
+    /// Whether the caller or a node reads a value. Does not look at more than one reader.
+    pub(crate) fn is_read(&self, id: ValueId) -> bool {
+        let place = self.value(id).ok().and_then(|value| self.place(value.producer).ok());
+        let mut readers = place.into_iter().flat_map(|place| self.inner.edges_directed(place, Direction::Outgoing));
+        readers.any(|edge| edge.weight().value == id) || self.is_output(id)
+    }
+
+    fn rank(&self, id: NodeId) -> u64 {
         self.ranks.get(id.index()).copied().unwrap_or(0)
     }
 
@@ -361,18 +384,31 @@ impl Graph {
         self.places.get(id.index()).copied().flatten().ok_or(GraphError::NoNode(id))
     }
 
+    /// Adds an edge; ranks are the caller's business.
     fn connect(&mut self, value: ValueId, node: NodeId, slot: usize) -> Result<(), GraphError> {
         let from = self.place(self.value(value)?.producer)?;
         let to = self.place(node)?;
         let slot = u32::try_from(slot).map_err(|_| GraphError::TooLarge { limit: MAX_NODES })?;
         self.inner.add_edge(from, to, Edge { value, slot });
-        let after = self.rank(self.value(value)?.producer).saturating_add(1);
+        Ok(())
+    }
+
+    /// Lifts a node's rank to `step` above that of a value it reads.
+    fn rank_after(&mut self, value: ValueId, node: NodeId, step: u64) -> Result<(), GraphError> {
+        let after = self.rank(self.value(value)?.producer).saturating_add(step);
         if let Some(rank) = self.ranks.get_mut(node.index()) {
             *rank = after.max(*rank);
         }
         Ok(())
     }
 }
+
+/// How far a node's rank lies above those of the nodes it reads. [`MAX_NODES`] such steps still fit.
+const RANK_STEP: u64 = 1 << 36;
+
+/// The same for a node that a patch adds: thousands of them fit between two that were there before, and as many between
+/// two of those.
+const PATCH_RANK_STEP: u64 = 1 << 18;
 
 /// The most nodes and values that one graph may ever hold.
 pub const MAX_NODES: usize = 1 << 24;

@@ -14,7 +14,7 @@ use petgraph::visit::EdgeRef;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::{Graph, GraphError, Provenance};
+use super::{Graph, GraphError, PATCH_RANK_STEP, Provenance, RANK_STEP, Use};
 use crate::ids::{NodeId, ValueId};
 use crate::ops::{Constant, Op};
 use crate::tensor::Tensor;
@@ -54,6 +54,18 @@ pub struct Patch {
     reason: String,
     nodes: Vec<NewNode>,
     replacements: Vec<(ValueId, NewValue)>,
+}
+
+/// What was done of a patch so far, to be taken back where it is refused later.
+#[derive(Default)]
+struct Done {
+    added: Vec<NodeId>,
+    /// Uses, what they read before and what they read now.
+    moved: Vec<(Use, ValueId, ValueId)>,
+    /// Graph outputs by position, and what they were before.
+    outputs: Vec<(usize, ValueId)>,
+    /// Whether the ranks were given anew.
+    ranked: bool,
 }
 
 /// What a patch did.
@@ -107,50 +119,87 @@ impl Graph {
     /// # Errors
     /// Where an input does not exist, an op refuses its inputs, a replacement changes a type, or a cycle would arise.
     pub fn apply(&mut self, patch: Patch) -> Result<Applied, GraphError> {
-        let pass = patch.pass;
-        let refuse = |reason: String| GraphError::Patch { pass: pass.into(), reason };
+        let before = (self.places.len(), self.values.len());
+        let mut done = Done::default();
+        if let Err(error) = self.try_apply(&patch, &mut done) {
+            self.undo(done, before)?;
+            return Err(error);
+        }
+        let mut candidates: Vec<NodeId> = Vec::new();
+        for (old, _) in &patch.replacements {
+            candidates.push(self.value(*old)?.producer);
+        }
+        candidates.extend(&done.added);
+        Ok(Applied { removed: self.remove_unread(candidates), added: done.added })
+    }
+
+    /// Adds the nodes and makes the replacements one after another, for each is checked in the graph that those before it
+    /// left: two that are legal alone may make a cycle together.
+    fn try_apply(&mut self, patch: &Patch, done: &mut Done) -> Result<(), GraphError> {
+        let refused = |reason: String| GraphError::Patch { pass: patch.pass.into(), reason };
         for (old, _) in &patch.replacements {
             self.value(*old)?;
         }
-        let mut added: Vec<NodeId> = Vec::with_capacity(patch.nodes.len());
-        let result = self.add_all(&patch, &mut added).and_then(|()| {
-            let mut pairs = Vec::with_capacity(patch.replacements.len());
-            for (old, new) in &patch.replacements {
-                let new = self.resolve(*new, &added)?;
-                let (had, has) = (self.ty(*old)?, self.ty(new)?);
-                if had != has {
-                    return Err(refuse(format!("{old} of type {had} would become {new} of type {has}")));
-                }
-                if self.would_cycle(*old, new, &added) {
-                    return Err(refuse(format!("replacing {old} by {new} would make a cycle")));
-                }
-                pairs.push((*old, new));
+        for node in &patch.nodes {
+            if matches!(node.op, Op::Input(_)) {
+                return Err(refused(format!("`{}` would be a new graph input", node.name)));
             }
-            Ok(pairs)
-        });
-        let pairs = match result {
-            Ok(pairs) => pairs,
-            Err(error) => {
-                for id in added.iter().rev() {
-                    self.remove(*id);
-                }
-                return Err(error);
-            }
-        };
-        let mut ranks_hold = true;
-        for (old, new) in &pairs {
-            ranks_hold &= self.rank(self.value(*new)?.producer) <= self.rank(self.value(*old)?.producer);
-            self.rewire(*old, *new, &added)?;
+            let inputs: Result<SmallVec<[ValueId; 4]>, _> =
+                node.inputs.iter().map(|input| self.resolve(*input, &done.added)).collect();
+            let provenance = node.provenance.clone();
+            done.added.push(self.insert_node(node.op.clone(), &node.name, &inputs?, provenance, PATCH_RANK_STEP)?);
         }
-        if !ranks_hold {
+        for (old, new) in &patch.replacements {
+            let (old, new) = (*old, self.resolve(*new, &done.added)?);
+            let (had, has) = (self.ty(old)?, self.ty(new)?);
+            if had != has {
+                return Err(refused(format!("{old} of type {had} would become {new} of type {has}")));
+            }
+            let mut readers = self.uses(old);
+            // The patch's own nodes keep reading `old`: they are what the replacement is made of.
+            readers.retain(|found| !done.added.contains(&found.node));
+            let rank = self.rank(self.value(new)?.producer);
+            // What ranks above the new value cannot be what it is computed from.
+            let ranks_hold = readers.iter().all(|found| self.rank(found.node) > rank);
+            if !ranks_hold && readers.iter().any(|found| self.node_reaches(found.node, new)) {
+                return Err(refused(format!("replacing {old} by {new} would make a cycle")));
+            }
+            for found in readers {
+                self.disconnect(old, found.node, found.slot);
+                self.connect(new, found.node, found.slot)?;
+                done.moved.push((found, old, new));
+            }
+            for (index, output) in self.outputs.iter_mut().enumerate().filter(|(_, output)| output.value == old) {
+                output.value = new;
+                done.outputs.push((index, old));
+            }
+            if !ranks_hold {
+                done.ranked = true;
+                self.rank_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what a refused patch did before it was refused.
+    fn undo(&mut self, done: Done, (nodes, values): (usize, usize)) -> Result<(), GraphError> {
+        for (index, old) in done.outputs.into_iter().rev() {
+            self.outputs[index].value = old;
+        }
+        for (found, old, new) in done.moved.into_iter().rev() {
+            self.disconnect(new, found.node, found.slot);
+            self.connect(old, found.node, found.slot)?;
+        }
+        for id in done.added.into_iter().rev() {
+            self.remove(id);
+        }
+        self.places.truncate(nodes);
+        self.ranks.truncate(nodes);
+        self.values.truncate(values);
+        if done.ranked {
             self.rank_all()?;
         }
-        let mut candidates: Vec<NodeId> = Vec::new();
-        for (old, _) in &pairs {
-            candidates.push(self.value(*old)?.producer);
-        }
-        candidates.extend(&added);
-        Ok(Applied { removed: self.remove_unread(candidates), added })
+        Ok(())
     }
 
     /// Removes those of `candidates` that nothing reads, and what only they read. Inputs stay.
@@ -158,8 +207,7 @@ impl Graph {
         let mut removed = Vec::new();
         while let Some(id) = candidates.pop() {
             let Ok(node) = self.node(id) else { continue };
-            let read = |value: &ValueId| self.is_output(*value) || !self.uses(*value).is_empty();
-            if matches!(node.op, Op::Input(_)) || node.outputs.iter().any(read) {
+            if matches!(node.op, Op::Input(_)) || node.outputs.iter().any(|value| self.is_read(*value)) {
                 continue;
             }
             removed.push((id, node.name.clone()));
@@ -173,15 +221,6 @@ impl Graph {
         removed
     }
 
-    fn add_all(&mut self, patch: &Patch, added: &mut Vec<NodeId>) -> Result<(), GraphError> {
-        for node in &patch.nodes {
-            let inputs: Result<SmallVec<[ValueId; 4]>, _> =
-                node.inputs.iter().map(|input| self.resolve(*input, added)).collect();
-            added.push(self.add_node(node.op.clone(), &node.name, &inputs?, node.provenance.clone())?);
-        }
-        Ok(())
-    }
-
     fn resolve(&self, value: NewValue, added: &[NodeId]) -> Result<ValueId, GraphError> {
         match value {
             NewValue::Old(value) => Ok(value),
@@ -190,22 +229,6 @@ impl Graph {
                 None => Err(GraphError::NoNode(NodeId::from_index(node))),
             },
         }
-    }
-
-    fn rewire(&mut self, old: ValueId, new: ValueId, added: &[NodeId]) -> Result<(), GraphError> {
-        for found in self.uses(old) {
-            if added.contains(&found.node) {
-                continue;
-            }
-            self.disconnect(old, found.node, found.slot);
-            self.connect(new, found.node, found.slot)?;
-        }
-        for output in &mut self.outputs {
-            if output.value == old {
-                output.value = new;
-            }
-        }
-        Ok(())
     }
 
     fn disconnect(&mut self, value: ValueId, node: NodeId, slot: usize) {
@@ -233,21 +256,12 @@ impl Graph {
         self.places[id.index()] = None;
     }
 
-    /// Whether `new` is computed from a reader of `old` that would then read `new`. The patch's own nodes keep reading
-    /// `old`: they are what the replacement is made of.
-    fn would_cycle(&self, old: ValueId, new: ValueId, added: &[NodeId]) -> bool {
-        let (Ok(from), Ok(to)) = (self.value(old), self.value(new)) else { return false };
-        // A reader of `old` ranks above its producer, and so above everything that `new` is made of.
-        if self.rank(to.producer) <= self.rank(from.producer) {
-            return false;
-        }
-        self.uses(old).into_iter().any(|found| !added.contains(&found.node) && self.node_reaches(found.node, new))
-    }
-
+    /// Gives every node its rank anew, with room between them.
     fn rank_all(&mut self) -> Result<(), GraphError> {
         for id in self.order()? {
-            let above =
-                |value: ValueId| self.value(value).map_or(0, |value| self.rank(value.producer).saturating_add(1));
+            let above = |value: ValueId| {
+                self.value(value).map_or(0, |value| self.rank(value.producer).saturating_add(RANK_STEP))
+            };
             let rank = self.node_inputs(id).into_iter().map(above).max().unwrap_or(0);
             self.ranks[id.index()] = rank;
         }
@@ -262,7 +276,8 @@ impl Graph {
             if id == from {
                 return true;
             }
-            if seen.insert(id) {
+            // What ranks no higher cannot be computed from it.
+            if self.rank(id) > self.rank(from) && seen.insert(id) {
                 work.extend(
                     self.node_inputs(id).into_iter().filter_map(|value| Some(self.value(value).ok()?.producer)),
                 );
