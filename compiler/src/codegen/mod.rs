@@ -1,7 +1,9 @@
 //! Code generation: machine code for kernels, specialised to each layer's shape.
 //!
 //! Rooms: [`target`] (which instructions the CPU has), [`vector`] (the small vector assembler that inner tiles are
-//! written against), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles).
+//! written against), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles),
+//! [`kernels`] (what is emitted, by family), `steps` (a plan's steps as kernel specs), `module` ([`link()`]: a plan as
+//! a compiled module).
 //!
 //! Depends on Cranelift, iced-x86 and [`incept_ir::abi`]; never on the graph or on a front end: kernels are described by
 //! plain specs so that they can be tested and timed alone.
@@ -14,9 +16,16 @@
 pub mod epilogue;
 pub mod kernels;
 pub mod link;
+mod module;
 pub mod nest;
+mod steps;
 pub mod target;
 pub mod vector;
+
+#[cfg(test)]
+mod tests;
+
+pub use module::{LinkOptions, Linked, Listing, StepLine, link, link_with};
 
 use thiserror::Error;
 
@@ -70,6 +79,26 @@ pub enum CodegenError {
     /// The linker refused a function or ran out of memory.
     #[error("linking failed: {0}")]
     Link(String),
+    /// A step of a plan could not be compiled.
+    #[error("step {step} ({kind} `{name}`): {source}")]
+    Step {
+        /// The step.
+        step: incept_ir::ids::StepId,
+        /// Its kind.
+        kind: &'static str,
+        /// The name of its node.
+        name: String,
+        /// Why.
+        source: Box<Self>,
+    },
+    /// A constant of a plan cannot be packed.
+    #[error("constant `{name}`: {reason}")]
+    Constant {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A state that the code above should have made impossible.
     #[error("internal error in code generation: {0}")]
     Internal(&'static str),
