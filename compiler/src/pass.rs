@@ -1,11 +1,12 @@
 //! What a pass is, and the manager that runs passes.
 //!
 //! A pass is a rule that looks at one node and may propose a [`Patch`]. The manager visits every node in topological
-//! order, applies what the rule proposes, and records each rewrite and each refusal with its reason. Depends on
-//! `incept-ir` alone.
+//! order, and after each the nodes that its rewrite added; it applies what the rule proposes, and records each rewrite and
+//! each refusal with its reason. Depends on `incept-ir` alone.
 //!
 //! Invariants:
-//! 1. A pass ends: every node that existed when it began is visited once, in an order fixed then.
+//! 1. A pass ends: every node that existed when it began is visited once, in an order fixed then, and what one of them
+//!    leads to is bounded by [`MAX_REWRITES_OF_A_NODE`].
 //! 2. The graph changes only through patches, which are checked as a whole and applied as a whole.
 //! 3. After the last pass the graph is verified; with [`PassOptions::verify_each`], after every pass.
 //! 4. The same graph and options give the same result and the same report, times apart.
@@ -112,7 +113,20 @@ pub enum PassError {
         /// How.
         source: GraphError,
     },
+    /// A pass rewrites its own results without end: a defect of this program, not of the model.
+    #[error("pass `{pass}` does not settle: {limit} rewrites began with {node}")]
+    Endless {
+        /// The pass.
+        pass: &'static str,
+        /// The node it began with.
+        node: String,
+        /// [`MAX_REWRITES_OF_A_NODE`].
+        limit: usize,
+    },
 }
+
+/// How many rewrites may follow from the visit of one node.
+pub const MAX_REWRITES_OF_A_NODE: usize = 1 << 16;
 
 /// A graph and what was done to it.
 #[derive(Debug, Clone)]
@@ -130,9 +144,31 @@ pub struct Rewriter<'g> {
     report: &'g mut PassReport,
     pass: &'static str,
     left: usize,
+    /// The nodes that rewrites added and that were not visited yet.
+    added: Vec<NodeId>,
 }
 
 impl Rewriter<'_> {
+    /// Shows a node to the rule, and then what the rule made of it.
+    fn visit(&mut self, pass: &Pass, start: NodeId) -> Result<(), PassError> {
+        let before = self.report.rewrites.len();
+        let mut next = Some(start);
+        while let Some(node) = next {
+            if self.left == 0 {
+                break;
+            }
+            if self.graph.node(node).is_ok() {
+                (pass.rule)(self, node).map_err(|source| PassError::Failed { pass: pass.name, source })?;
+            }
+            if self.report.rewrites.len() - before > MAX_REWRITES_OF_A_NODE {
+                let node = self.graph.label(start);
+                return Err(PassError::Endless { pass: pass.name, node, limit: MAX_REWRITES_OF_A_NODE });
+            }
+            next = self.added.pop();
+        }
+        Ok(())
+    }
+
     /// The graph as it is now.
     #[must_use]
     pub fn graph(&self) -> &Graph {
@@ -155,15 +191,15 @@ impl Rewriter<'_> {
         }
         let nodes = self.names(nodes);
         let result = patch.reason().to_owned();
-        self.graph.apply(patch)?;
+        let applied = self.graph.apply(patch)?;
+        self.added.extend(applied.added);
         self.record(nodes, result);
         Ok(())
     }
 
     /// Removes a node that nothing reads, and what only it reads.
     pub fn remove_unread(&mut self, node: NodeId) {
-        let read = |value: &_| self.graph.is_output(*value) || !self.graph.uses(*value).is_empty();
-        if self.left == 0 || self.graph.node(node).is_ok_and(|node| node.outputs.iter().any(read)) {
+        if self.left == 0 {
             return;
         }
         let removed = self.graph.remove_unread(vec![node]);
@@ -203,13 +239,15 @@ impl Rewriter<'_> {
     }
 }
 
-/// Runs passes over a graph, in order. `observe` sees the graph after each pass that ran.
+/// Runs passes over a graph, in order. `observe` sees the graph after each pass that ran. The graph is then at the stage
+/// that all of the passes together reach, unless some were left out or stopped: then it keeps the stage it had.
 ///
 /// # Errors
-/// Where a disabled pass does not exist, or a pass breaks the graph.
+/// Where a disabled pass does not exist, or a pass breaks the graph or does not settle.
 pub fn run(
     mut graph: Graph,
     passes: &[Pass],
+    reaches: Stage,
     options: &PassOptions,
     observe: &mut dyn FnMut(&Pass, &Graph),
 ) -> Result<Optimized, PassError> {
@@ -222,15 +260,14 @@ pub fn run(
         let nodes_before = graph.len();
         let done = report.rewrites.len();
         let order = graph.order().map_err(failed)?;
+        let left = limit.saturating_sub(done);
         let mut rewriter =
-            Rewriter { graph: &mut graph, report: &mut report, pass: pass.name, left: limit.saturating_sub(done) };
-        for node in order {
+            Rewriter { graph: &mut graph, report: &mut report, pass: pass.name, left, added: Vec::new() };
+        for start in order {
             if rewriter.left == 0 {
                 break;
             }
-            if rewriter.graph.node(node).is_ok() {
-                (pass.rule)(&mut rewriter, node).map_err(failed)?;
-            }
+            rewriter.visit(pass, start)?;
         }
         if options.verify_each {
             graph.verify().map_err(failed)?;
@@ -242,7 +279,7 @@ pub fn run(
         observe(pass, &graph);
     }
     if options.disabled.is_empty() && options.stop_after.is_none() {
-        graph.set_stage(Stage::Optimized);
+        graph.set_stage(reaches);
     }
     let last = passes.last().map_or("none", |pass| pass.name);
     graph.verify().map_err(|source| PassError::Failed { pass: last, source })?;
@@ -274,4 +311,113 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use incept_ir::ops::{Flatten, Op, Relu};
+
+    use super::*;
+    use crate::passes;
+
+    fn graph() -> Graph {
+        incept_ir::text::parse(
+            r#"graph "g" {
+                input %0 "x": f32[N,2]
+                %1 "a" = identity(%0)
+                %2 "b" = relu(%1)
+                %3 "c" = dropout(%2)
+                output "y" = %3
+            }"#,
+        )
+        .unwrap()
+    }
+
+    fn optimize(options: &PassOptions) -> Result<Optimized, PassError> {
+        crate::pipeline::optimize(graph(), options, &mut |_, _| {})
+    }
+
+    #[test]
+    fn unknown_passes_are_errors_with_suggestions() {
+        let disabled = |name: &str| PassOptions { disabled: vec![name.into()], ..PassOptions::default() };
+        let all = "the passes are dead_code, fold_constants, canonicalize, fold_batch_norm, fuse_activation";
+        assert_eq!(
+            optimize(&disabled("canonicalise")).unwrap_err().to_string(),
+            format!("there is no pass `canonicalise` (did you mean `canonicalize`?); {all}")
+        );
+        assert_eq!(optimize(&disabled("zzz")).unwrap_err().to_string(), format!("there is no pass `zzz`; {all}"));
+    }
+
+    #[test]
+    fn the_stage_is_reached_when_all_passes_ran_to_the_end() {
+        let stage = |options: &PassOptions| optimize(options).unwrap().graph.stage();
+        assert_eq!(stage(&PassOptions::default()), Stage::Optimized);
+        let disabled = PassOptions { disabled: vec!["canonicalize".into()], ..PassOptions::default() };
+        assert_eq!(stage(&disabled), Stage::Imported);
+        assert_eq!(stage(&PassOptions { stop_after: Some(1), ..PassOptions::default() }), Stage::Imported);
+    }
+
+    #[test]
+    fn stop_after_counts_rewrites_of_all_passes() {
+        for (stop_after, nodes) in [(0, 4), (1, 3), (2, 2), (3, 2)] {
+            let options = PassOptions { stop_after: Some(stop_after), ..PassOptions::default() };
+            let optimized = optimize(&options).unwrap();
+            assert_eq!((optimized.graph.len(), optimized.report.rewrites.len()), (nodes, stop_after.min(2)));
+        }
+    }
+
+    #[test]
+    fn the_observer_sees_the_graph_after_each_enabled_pass() {
+        let mut seen = Vec::new();
+        let options = PassOptions { disabled: vec!["fold_constants".into()], ..PassOptions::default() };
+        let optimized =
+            crate::pipeline::optimize(graph(), &options, &mut |pass, graph| seen.push((pass.name, graph.len())))
+                .unwrap();
+        assert_eq!(seen, [("dead_code", 4), ("canonicalize", 2), ("fold_batch_norm", 2), ("fuse_activation", 2)]);
+        let summaries: Vec<_> = optimized.report.passes.iter().map(|pass| (pass.pass, pass.nodes_after)).collect();
+        assert_eq!(summaries, seen);
+    }
+
+    #[test]
+    fn a_pass_that_does_not_settle_is_an_error() {
+        fn again(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
+            let graph = rewriter.graph();
+            let Op::Relu(_) = graph.node(id)?.op else { return Ok(()) };
+            let (old, input) = (graph.output(id, 0)?, graph.node_inputs(id)[0]);
+            let mut patch = rewriter.patch("again");
+            let new = patch.node(Relu, "r", vec![input.into()], rewriter.provenance(&[id]));
+            patch.replace(old, new);
+            rewriter.apply(patch, &[id])
+        }
+        let pass = Pass { name: "again", description: "never ends", rule: again };
+        let error = run(graph(), &[pass], Stage::Imported, &PassOptions::default(), &mut |_, _| {}).unwrap_err();
+        assert!(matches!(&error, PassError::Endless { pass: "again", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_pass_that_breaks_a_type_is_an_error() {
+        fn flatten(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
+            let graph = rewriter.graph();
+            let Op::Relu(_) = graph.node(id)?.op else { return Ok(()) };
+            let (old, input) = (graph.output(id, 0)?, graph.node_inputs(id)[0]);
+            let mut patch = rewriter.patch("wrong");
+            let new = patch.node(Flatten { axis: 2 }, "f", vec![input.into()], rewriter.provenance(&[id]));
+            patch.replace(old, new);
+            rewriter.apply(patch, &[id])
+        }
+        let pass = Pass { name: "wrong", description: "flattens too much", rule: flatten };
+        let error = run(graph(), &[pass], Stage::Imported, &PassOptions::default(), &mut |_, _| {}).unwrap_err();
+        let message = "pass `wrong`: patch by wrong: %2 of type f32[N,2] would become %4 of type f32[2N,1]";
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn reports_serialise_with_stable_keys() {
+        let report = optimize(&PassOptions::default()).unwrap().report;
+        assert_eq!((report.rewrites.len(), report.refusals.len()), (2, 1));
+        assert_eq!(report.rewrites[0].nodes, ["a"]);
+        assert_eq!(report.refusals[0].pass, passes::fuse_activation::PASS.name);
+    }
 }

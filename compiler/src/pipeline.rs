@@ -3,7 +3,7 @@
 //! The order matters: what nobody needs goes first, constants are folded before the passes that want constant weights,
 //! and BatchNorm is folded before activations fuse, because it stands between them and the convolution.
 
-use incept_ir::graph::Graph;
+use incept_ir::graph::{Graph, Stage};
 
 use crate::pass::{self, Optimized, Pass, PassError, PassOptions};
 use crate::passes;
@@ -19,6 +19,9 @@ pub const PASSES: &[Pass] = &[
 
 /// Runs the pipeline. `observe` sees the graph after each pass.
 ///
+/// The result is at stage `optimized` where every pass ran to its end. With disabled passes, or stopped early, it keeps
+/// its stage, for it may hold what those would have removed (a Dropout, an Identity); it can be lowered all the same.
+///
 /// # Errors
 /// Where a disabled pass does not exist, or a pass breaks the graph.
 pub fn optimize(
@@ -26,5 +29,5 @@ pub fn optimize(
     options: &PassOptions,
     observe: &mut dyn FnMut(&Pass, &Graph),
 ) -> Result<Optimized, PassError> {
-    pass::run(graph, PASSES, options, observe)
+    pass::run(graph, PASSES, Stage::Optimized, options, observe)
 }

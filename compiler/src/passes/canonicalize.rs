@@ -1,12 +1,16 @@
 //! Removes nodes that do nothing at inference, and lets convolutions and pools take the padding before them.
 //!
 //! Does nothing: Dropout, Identity; a Reshape, Flatten, Squeeze, Unsqueeze or Cast to the type that its input has; a
-//! Transpose that keeps the order; a Pad by nothing; a Concat of one. A zero Pad of rows and columns joins the pads of a
-//! convolution that reads it, a Pad with −∞ those of a max-pool; another border value would change the result and stays.
+//! Transpose that keeps the order; a Pad by nothing; a Concat of one.
+//!
+//! A Pad of rows and columns joins the pads of what reads it where the result is exactly the same: of zeros those of a
+//! convolution and of an average pool whose own padding, if any, counts as zeros; of −∞ those of a max-pool; of zeros
+//! those of a max-pool that sees no negative number. Any other border would change the result and stays, as does one that
+//! would move the windows of a pool with `ceil_mode`.
 
-use incept_ir::graph::{GraphError, NewValue};
-use incept_ir::ids::NodeId;
-use incept_ir::ops::{Op, Pad};
+use incept_ir::graph::{Graph, GraphError, NewValue};
+use incept_ir::ids::{NodeId, ValueId};
+use incept_ir::ops::{Activation, Op, Pad};
 
 use crate::pass::{Pass, Rewriter};
 
@@ -29,7 +33,7 @@ fn rewrite(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
         Op::Transpose(transpose) => transpose.perm.iter().copied().eq(0..transpose.perm.len()),
         Op::Pad(pad) => pad.pads.iter().all(|ends| *ends == [0, 0]),
         Op::Concat(_) => inputs.len() == 1,
-        Op::Conv(_) | Op::MaxPool(_) => return take_padding(rewriter, id),
+        Op::Conv(_) | Op::MaxPool(_) | Op::AvgPool(_) => return take_padding(rewriter, id),
         _ => false,
     };
     if idle {
@@ -40,7 +44,7 @@ fn rewrite(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// Moves the Pad before a convolution or a max-pool into its pads.
+/// Moves the Pad before a convolution or a pool into its pads.
 fn take_padding(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let graph = rewriter.graph();
     let node = graph.node(id)?;
@@ -48,29 +52,41 @@ fn take_padding(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphErro
     let Some(NewValue::Old(padded)) = inputs.first().copied() else { return Ok(()) };
     let (pad_id, pad_node) = graph.producer(padded)?;
     let Op::Pad(pad) = &pad_node.op else { return Ok(()) };
-    let (mut op, neutral) = (node.op.clone(), if matches!(node.op, Op::Conv(_)) { 0.0 } else { f32::NEG_INFINITY });
-    let pads = match &mut op {
-        Op::Conv(conv) => &mut conv.pads,
-        Op::MaxPool(max_pool) if !max_pool.pool.ceil_mode => &mut max_pool.pool.pads,
-        _ => {
-            rewriter.refuse(&[pad_id, id], "with ceil_mode, padding of its own changes where the last window starts");
-            return Ok(());
+    let source = graph.node_inputs(pad_id).first().copied().ok_or(GraphError::NoNode(pad_id))?;
+    let mut op = node.op.clone();
+    let (pads, exact, wanted) = match &mut op {
+        Op::Conv(conv) => (&mut conv.pads, pad.value == 0.0, "zeros"),
+        Op::MaxPool(max_pool) => {
+            let unseen = pad.value == f32::NEG_INFINITY || pad.value == 0.0 && is_never_negative(graph, source)?;
+            (&mut max_pool.pool.pads, unseen, "−∞ (or zeros where nothing is negative)")
         }
+        Op::AvgPool(avg_pool) => {
+            let counted = avg_pool.count_include_pad || avg_pool.pool.pads == [0; 4];
+            avg_pool.count_include_pad = true;
+            (&mut avg_pool.pool.pads, pad.value == 0.0 && counted, "zeros, with own padding that counts as zeros,")
+        }
+        _ => return Ok(()),
     };
-    let sum = if pad.value == neutral { joined(pads, pad) } else { None };
+    let sum = if exact { joined(pads, pad) } else { None };
     let Some(sum) = sum else {
-        let reason = format!("only rows and columns filled with {neutral} are the same as padding of its own");
+        let reason = format!("only rows and columns of {wanted} are the same as padding of its own");
         rewriter.refuse(&[pad_id, id], reason);
         return Ok(());
     };
     *pads = sum;
-    // A pool of its own may not have windows that lie in the padding alone; the op itself says so.
-    let source = graph.node_inputs(pad_id).first().copied().ok_or(GraphError::NoNode(pad_id))?;
     inputs[0] = source.into();
     let types: Result<Vec<_>, _> =
         std::iter::once(source).chain(graph.node_inputs(id).into_iter().skip(1)).map(|value| graph.ty(value)).collect();
-    if let Err(reason) = op.infer(&types?) {
-        let reason = format!("with the padding it would be refused: {reason}");
+    // A pool may not have windows that lie in its own padding alone, and with `ceil_mode` its own padding may take away
+    // the last window.
+    let reason = match op.infer(&types?) {
+        Err(reason) => Some(format!("with the padding it would be refused: {reason}")),
+        Ok(found) if found.first() != Some(graph.ty(graph.output(id, 0)?)?) => {
+            Some("with ceil_mode, padding of its own would change where the last window starts".to_owned())
+        }
+        Ok(_) => None,
+    };
+    if let Some(reason) = reason {
         rewriter.refuse(&[pad_id, id], reason);
         return Ok(());
     }
@@ -79,6 +95,22 @@ fn take_padding(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphErro
     let new = patch.node(op, &node.name, inputs, provenance);
     patch.replace(graph.output(id, 0)?, new);
     rewriter.apply(patch, &[pad_id, id])
+}
+
+/// Whether a value holds no negative number, as what a Relu makes does not.
+fn is_never_negative(graph: &Graph, value: ValueId) -> Result<bool, GraphError> {
+    let activation = match &graph.producer(value)?.1.op {
+        Op::Relu(_) => Some(Activation::Relu),
+        Op::Clip(clip) => Some(clip.activation()),
+        Op::Conv(conv) => conv.activation,
+        Op::Gemm(gemm) => gemm.activation,
+        _ => None,
+    };
+    Ok(match activation {
+        Some(Activation::Relu) => true,
+        Some(Activation::Clip { min, max }) => min >= 0.0 && max >= 0.0,
+        None => false,
+    })
 }
 
 /// The pads of an op with those of a Pad before it; `None` where the Pad reaches beyond rows and columns.

@@ -47,10 +47,13 @@ fn fold(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
         op: node.op.name(),
         source: Box::new(source.into()),
     })?;
+    let Some((weights, bias)) = folded else {
+        rewriter.refuse(&[conv_id, id], "a folded weight or bias would not be a finite number");
+        return Ok(());
+    };
     let name_of = |value| graph.producer(value).map(|(_, node)| node.name.clone());
     let weight_name = name_of(conv_inputs[1])?;
     let bias_name = name_of(if has_bias { conv_inputs[2] } else { parameters[1] })?;
-    let (weights, bias) = folded;
     let provenance = rewriter.provenance(&[conv_id, id]);
     let mut patch = rewriter.patch("its scale and shift became the convolution's weights and bias");
     let weights = patch.constant(&weight_name, weights, provenance.clone());
@@ -61,23 +64,34 @@ fn fold(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     rewriter.apply(patch, &[conv_id, id])
 }
 
-/// The new weights and bias. `tensors` are the convolution's weights, its bias if it has one, then scale, bias, mean and
-/// variance of the BatchNorm, each of one value an output channel.
+/// The new weights and bias; `None` where one is not finite, for an infinite weight makes a NaN of a zero. `tensors` are
+/// the convolution's weights, its bias if it has one, then scale, bias, mean and variance of the BatchNorm, each of one
+/// value an output channel.
 #[allow(clippy::cast_possible_truncation, reason = "the one rounding of each folded value")]
-fn fold_tensors(norm: &BatchNorm, tensors: &[&Tensor], has_bias: bool) -> Result<(Tensor, Tensor), TensorError> {
-    let weights = tensors[0].as_f32()?;
-    let old_bias = if has_bias { Some(tensors[1].as_f32()?) } else { None };
+fn fold_tensors(
+    norm: &BatchNorm,
+    tensors: &[&Tensor],
+    has_bias: bool,
+) -> Result<Option<(Tensor, Tensor)>, TensorError> {
+    // Read as bytes: in a file they need not be aligned, and a copy of all weights would cost as much as the folding.
+    let weights = tensors[0].bytes().as_chunks::<4>().0;
+    let old_bias = if has_bias { Some(tensors[1].to_f64()) } else { None };
     let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|which| tensors[1 + usize::from(has_bias) + which].to_f64());
     let channels = scale.len();
     let per_channel = weights.len().checked_div(channels).unwrap_or(0);
-    let mut new_weights = Vec::with_capacity(weights.len());
-    let mut new_bias = Vec::with_capacity(channels);
+    let mut new_weights: Vec<f32> = Vec::with_capacity(weights.len());
+    let mut new_bias: Vec<f32> = Vec::with_capacity(channels);
     for channel in 0..channels {
         let factor = scale[channel] / (variance[channel] + f64::from(norm.epsilon)).sqrt();
         let row = &weights[channel * per_channel..(channel + 1) * per_channel];
-        new_weights.extend(row.iter().map(|weight| (f64::from(*weight) * factor) as f32));
-        let bias = old_bias.as_ref().map_or(0.0, |bias| f64::from(bias[channel]));
+        new_weights.extend(row.iter().map(|weight| (f64::from(f32::from_le_bytes(*weight)) * factor) as f32));
+        let bias = old_bias.as_ref().map_or(0.0, |bias| bias[channel]);
         new_bias.push(((bias - mean[channel]) * factor + shift[channel]) as f32);
+        // The row is still in the cache.
+        let written = &new_weights[channel * per_channel..];
+        if written.iter().chain(&new_bias[channel..]).any(|value| !value.is_finite()) {
+            return Ok(None);
+        }
     }
-    Ok((Tensor::from_f32(tensors[0].sizes(), new_weights)?, Tensor::from_f32(&[channels], new_bias)?))
+    Ok(Some((Tensor::from_f32(tensors[0].sizes(), new_weights)?, Tensor::from_f32(&[channels], new_bias)?)))
 }

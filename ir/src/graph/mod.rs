@@ -370,7 +370,8 @@ impl Graph {
     }
 
     /// Whether the caller or a node reads a value. Does not look at more than one reader.
-    pub(crate) fn is_read(&self, id: ValueId) -> bool {
+    #[must_use]
+    pub fn is_read(&self, id: ValueId) -> bool {
         let place = self.value(id).ok().and_then(|value| self.place(value.producer).ok());
         let mut readers = place.into_iter().flat_map(|place| self.inner.edges_directed(place, Direction::Outgoing));
         readers.any(|edge| edge.weight().value == id) || self.is_output(id)
