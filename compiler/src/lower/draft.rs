@@ -80,7 +80,7 @@ pub(super) struct Draft<'graph> {
     reserved: FxHashMap<ValueId, View>,
     weights: FxHashMap<ValueId, ConstId>,
     /// Copies in another layout, by what they copy and the order of the axes.
-    copies: FxHashMap<(BufferId, usize, Vec<usize>, Vec<usize>, Vec<usize>), Stored>,
+    copies: FxHashMap<(View, Vec<usize>), Stored>,
 }
 
 impl<'graph> Draft<'graph> {
@@ -271,8 +271,8 @@ impl<'graph> Draft<'graph> {
 
     /// A dense copy whose axes lie in this order, made once for all readers; a constant is permuted now.
     pub fn relaid(&mut self, node: &Node, stored: &Stored, order: &[usize]) -> Step<Stored> {
-        let View { buffer, offset, sizes, strides } = stored.view.clone();
-        let key = (buffer, offset, sizes, strides, order.to_vec());
+        let buffer = stored.view.buffer;
+        let key = (stored.view.clone(), order.to_vec());
         if let Some(copy) = self.copies.get(&key) {
             return Ok(copy.clone());
         }

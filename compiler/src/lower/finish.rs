@@ -15,17 +15,15 @@ struct Tables {
     plan: Plan,
     /// The plan's buffer of each root that anything touches.
     buffers: FxHashMap<BufferId, BufferId>,
-    views: FxHashMap<(BufferId, usize, Vec<usize>, Vec<usize>), ViewId>,
+    views: FxHashMap<View, ViewId>,
 }
 
 impl Tables {
     /// The id of a view of the draft.
     fn view(&mut self, view: &View) -> ViewId {
         let buffer = self.buffers.get(&view.buffer).copied().unwrap_or(BufferId::new(u32::MAX));
-        let View { offset, sizes, strides, .. } = view.clone();
-        *self.views.entry((buffer, offset, sizes, strides)).or_insert_with_key(|(buffer, offset, sizes, strides)| {
-            let view = View { buffer: *buffer, offset: *offset, sizes: sizes.clone(), strides: strides.clone() };
-            self.plan.views.push(view);
+        *self.views.entry(View { buffer, ..view.clone() }).or_insert_with_key(|view| {
+            self.plan.views.push(view.clone());
             ViewId::from_index(self.plan.views.len() - 1)
         })
     }

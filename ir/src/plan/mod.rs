@@ -146,7 +146,7 @@ pub enum Place {
 }
 
 /// Some elements of a root buffer. Element (i₀, i₁, …) lies at `offset + Σ iₖ · strides[k]`, counted in `f32` elements.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// The root.
     pub buffer: BufferId,

@@ -98,7 +98,7 @@ fn grow(net: &mut Net, values: &mut Vec<ValueId>, choice: Choice) {
             let split = sizes.iter().copied().find(|size| size % 2 == 0 && *size > 0);
             let count: usize = sizes.iter().product();
             let dims = match split {
-                Some(_) if count % 2 == 0 => vec![1, 2, (count / 2) as i64, 1],
+                Some(_) if count.is_multiple_of(2) => vec![1, 2, (count / 2) as i64, 1],
                 _ => vec![1, -1, 1, 1],
             };
             try_add(net, Reshape { dims, allow_zero: false }.into(), &[x])

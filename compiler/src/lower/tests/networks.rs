@@ -1,0 +1,69 @@
+//! The built-in networks: what their plans look like in sum, raw and optimised.
+
+use std::fmt::Write as _;
+
+use incept_ir::graph::Graph;
+use incept_ir::models::{self, ModelOptions};
+use incept_ir::plan::text;
+
+use super::{check_plan, options};
+use crate::lower::{LowerOptions, Lowered, lower_with_report};
+use crate::pass::PassOptions;
+use crate::pipeline;
+
+fn build(name: &str) -> Graph {
+    models::build(name, &ModelOptions::default()).unwrap()
+}
+
+fn optimized(name: &str) -> Graph {
+    pipeline::optimize(build(name), &PassOptions::default(), &mut |_, _| {}).unwrap().graph
+}
+
+fn lowered(graph: &Graph, batch: usize, disabled: &[&str]) -> Lowered {
+    let graph = graph.with_batch(batch).unwrap();
+    lower_with_report(&graph, &LowerOptions { batch, symbolic_batch: true, ..options(disabled) }).unwrap()
+}
+
+#[test]
+fn googlenet_copies_nothing_and_its_arena_is_optimal() {
+    let graph = optimized("googlenet");
+    let Lowered { plan, report } = lowered(&graph, 1, &[]);
+    assert_eq!(plan.copied_bytes(), 0);
+    assert!(report.refusals.is_empty(), "{:#?}", report.refusals);
+    assert!(plan.memory.proven_optimal);
+    // The first pool: 64 × 112 × 112 in, 64 × 56 × 56 out.
+    assert_eq!(plan.memory.arena_bytes, 4_014_080);
+    let kinds = plan.steps_by_kind();
+    for gone in ["concat", "copy", "layout", "pad", "relu", "batch_norm"] {
+        assert_eq!(kinds.get(gone), None);
+    }
+    let plan = lowered(&graph, 8, &[]).plan;
+    assert_eq!(plan.memory.arena_bytes, 8 * 4_014_080);
+    // Without aliasing each module is copied.
+    let plan = lowered(&graph, 1, &["alias_concat"]).plan;
+    assert_eq!(plan.steps_by_kind().get("concat"), Some(&9));
+}
+
+#[test]
+fn summaries_of_the_networks() {
+    let mut all = String::new();
+    for name in models::names() {
+        for (form, graph) in [("raw", build(name)), ("optimized", optimized(name))] {
+            let _ = writeln!(all, "{form} {}", text::summary(&lowered(&graph, 1, &[]).plan));
+        }
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn small_networks_compute_what_the_interpreter_does() {
+    let small: Vec<&str> = models::names().filter(|name| name.starts_with("tiny")).collect();
+    assert!(!small.is_empty());
+    for name in small {
+        for graph in [build(name), optimized(name)] {
+            for disabled in [&[][..], &["alias_concat", "in_place"]] {
+                check_plan(&graph.with_batch(2).unwrap(), &lowered(&graph, 2, disabled).plan);
+            }
+        }
+    }
+}
