@@ -72,6 +72,34 @@ impl Listing {
         self.code.disassemble(function)
     }
 
+    /// The CLIF of every function that went through Cranelift, where [`LinkOptions::keep_text`] asked for it; tiles
+    /// that the vector assembler encoded itself have none and are named.
+    #[must_use]
+    pub fn clif(&self) -> String {
+        let mut text = String::new();
+        for function in self.functions() {
+            match &function.clif {
+                Some(clif) => text += &format!("; {} ({} bytes)\n{clif}\n", function.name, function.size),
+                None => {
+                    text += &format!("; {} ({} bytes): no CLIF, see its assembly\n\n", function.name, function.size)
+                }
+            }
+        }
+        text
+    }
+
+    /// Every function in Intel syntax.
+    ///
+    /// # Errors
+    /// [`CodegenError::Host`] on machines other than x86-64.
+    pub fn asm(&self) -> Result<String, CodegenError> {
+        let mut text = String::new();
+        for function in self.functions() {
+            text += &format!("; {} ({} bytes)\n{}\n", function.name, function.size, self.disassemble(function)?);
+        }
+        Ok(text)
+    }
+
     /// Bytes of machine code and its constants.
     #[must_use]
     pub fn code_bytes(&self) -> usize {

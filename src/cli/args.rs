@@ -1,0 +1,65 @@
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use incept::{CompileOptions, Error, LoadOptions, Model};
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// An .onnx file, a description (.toml, .json), a saved plan (.plan), or a built-in name
+    pub model: String,
+    /// The safetensors file with the weights of a description
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Seeds the weights of models that bring none
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Keep the auxiliary heads of a built-in model as further outputs
+    #[arg(long)]
+    training_heads: bool,
+}
+
+impl ModelArgs {
+    /// Loads the model.
+    pub fn load(&self) -> Result<Model, Error> {
+        let options =
+            LoadOptions { weights: self.weights.clone(), seed: self.seed, training_heads: self.training_heads };
+        Model::load_with(&self.model, &options)
+    }
+}
+
+/// How to compile it.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// The batch size of a model whose batch is symbolic [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    batch: Option<u64>,
+    /// Leave a pass out; may be repeated (`incept passes` lists them)
+    #[arg(long = "disable-pass", value_name = "PASS")]
+    disabled: Vec<String>,
+    /// Verify the graph after every rewrite
+    #[arg(long)]
+    verify_each: bool,
+    /// Stop after this many rewrites: to find the one that breaks a model
+    #[arg(long, value_name = "N")]
+    stop_after: Option<usize>,
+    /// The instructions to use: auto (the widest that this CPU has), avx512, avx2 or v128
+    #[arg(long, value_name = "TARGET", default_value = "auto")]
+    target: String,
+}
+
+impl CompileArgs {
+    /// The options.
+    pub fn options(&self) -> CompileOptions {
+        CompileOptions {
+            batch: self.batch.and_then(|batch| usize::try_from(batch).ok()),
+            target: self.target.clone(),
+            disabled: self.disabled.clone(),
+            verify_each: self.verify_each,
+            stop_after: self.stop_after,
+            ..CompileOptions::default()
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! From a model to code: the stages one after the other, each to be had alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use incept_compiler::codegen::target::Target;
+use incept_compiler::codegen::{self, Linked};
+use incept_compiler::lower::{self, LowerOptions, LowerReport};
+use incept_compiler::pass::{Optimized, PassOptions, PassReport};
+use incept_compiler::pipeline;
+use incept_ir::graph::Graph;
+use incept_ir::plan::Plan;
+use incept_runtime::Session;
+
+use crate::error::Error;
+use crate::model::{Body, Model};
+use crate::names::nearest;
+
+/// What may be chosen.
+#[derive(Debug, Clone)]
+pub struct CompileOptions {
+    /// The batch size that a symbolic batch takes; 1 where nothing is said. A model of fixed batch takes no other.
+    pub batch: Option<usize>,
+    /// Which instructions the code uses: `auto` (the widest that this CPU has), `avx512`, `avx2` or `v128`.
+    pub target: String,
+    /// Passes and lowering decisions to leave out, by name ([`pass_names`]).
+    pub disabled: Vec<String>,
+    /// Verifies the graph after every rewrite, not only at the end.
+    pub verify_each: bool,
+    /// Stops after this many rewrites: to find the one that breaks a model.
+    pub stop_after: Option<usize>,
+    /// Keeps the CLIF of every function, for the listing.
+    pub keep_text: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            batch: None,
+            target: "auto".into(),
+            disabled: Vec::new(),
+            verify_each: false,
+            stop_after: None,
+            keep_text: false,
+        }
+    }
+}
+
+/// How long each stage took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// All passes.
+    pub optimize: Duration,
+    /// Lowering, placing and verifying.
+    pub lower: Duration,
+    /// Emitting code and packing weights.
+    pub link: Duration,
+}
+
+/// A plan, and how it came about.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The plan, verified.
+    pub plan: Arc<Plan>,
+    /// What the passes did; nothing where the model was a saved plan.
+    pub passes: Option<PassReport>,
+    /// What lowering decided; nothing where the model was a saved plan.
+    pub lowering: Option<LowerReport>,
+    /// How long it took; `link` is zero.
+    pub times: Times,
+}
+
+/// Code for this CPU.
+pub struct Compiled {
+    /// The plan, and how it came about.
+    pub planned: Planned,
+    /// The code, and its listing.
+    pub linked: Linked,
+    /// What the code was emitted for.
+    pub target: Target,
+    /// How long each stage took.
+    pub times: Times,
+}
+
+impl Compiled {
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.planned.plan
+    }
+
+    /// The assembly of every emitted function, in Intel syntax.
+    ///
+    /// # Errors
+    /// On machines other than x86-64.
+    pub fn assembly(&self) -> Result<String, Error> {
+        let failed = |source| Error::Codegen { model: self.planned.plan.name.clone(), source: Box::new(source) };
+        self.linked.listing.asm().map_err(failed)
+    }
+
+    /// A session. Sessions of one compiled model share its code and weights, and may run on different threads.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub fn session(&self) -> Result<Session, Error> {
+        Ok(Session::new(self.linked.module.clone())?)
+    }
+}
+
+/// The names that [`CompileOptions::disabled`] knows: passes, then decisions of lowering.
+pub fn pass_names() -> impl Iterator<Item = &'static str> {
+    pipeline::PASSES.iter().map(|pass| pass.name).chain(lower::PASSES.iter().map(|(name, _)| *name))
+}
+
+/// The target of this name.
+///
+/// # Errors
+/// Where the name is unknown or this CPU lacks the instructions.
+pub fn target(name: &str) -> Result<Target, Error> {
+    Target::parse(name).map_err(|error| Error::Target(Box::new(error)))
+}
+
+fn check_disabled(disabled: &[String]) -> Result<(), Error> {
+    let names: Vec<String> =
+        disabled.iter().filter(|name| !pass_names().any(|known| known == *name)).cloned().collect();
+    match names.first() {
+        None => Ok(()),
+        Some(first) => {
+            let nearest = nearest(first, pass_names()).map(Into::into);
+            Err(Error::NoPass { names, nearest })
+        }
+    }
+}
+
+impl Model {
+    /// The optimised graph. `observer` sees the name of each pass that ran and the graph after it.
+    ///
+    /// # Errors
+    /// Where the model is a saved plan, a name in `disabled` is unknown, or a pass fails.
+    pub fn optimize(
+        &self,
+        options: &CompileOptions,
+        observer: &mut dyn FnMut(&str, &Graph),
+    ) -> Result<Optimized, Error> {
+        check_disabled(&options.disabled)?;
+        let graph = self.graph()?.clone();
+        let pass_options = PassOptions {
+            disabled: options
+                .disabled
+                .iter()
+                .filter(|name| pipeline::PASSES.iter().any(|pass| pass.name == *name))
+                .cloned()
+                .collect(),
+            verify_each: options.verify_each,
+            stop_after: options.stop_after,
+        };
+        pipeline::optimize(graph, &pass_options, &mut |pass, graph| observer(pass.name, graph))
+            .map_err(|source| Error::Pass { model: self.name().into(), source: Box::new(source) })
+    }
+
+    /// The plan for a batch size.
+    ///
+    /// # Errors
+    /// As [`Model::optimize`], and where nodes have no compiled form or the batch size does not suit the model.
+    pub fn plan(&self, options: &CompileOptions) -> Result<Planned, Error> {
+        check_disabled(&options.disabled)?;
+        let graph = match self.body() {
+            Body::Graph(graph) => graph,
+            Body::Plan(plan) => return self.saved_plan(plan, options),
+        };
+        if let (false, Some(batch)) = (graph.is_symbolic(), options.batch) {
+            fixed_batch(self, self.fixed_batch(), batch)?;
+        }
+        let start = Instant::now();
+        let optimized = self.optimize(options, &mut |_, _| {})?;
+        let optimize = start.elapsed();
+        let start = Instant::now();
+        let batch = options.batch.or(self.fixed_batch()).unwrap_or(1);
+        let concrete = optimized
+            .graph
+            .with_batch(batch)
+            .map_err(|source| Error::Graph { model: self.name().into(), source: Box::new(source) })?;
+        let lower_options = LowerOptions {
+            disabled: options
+                .disabled
+                .iter()
+                .filter(|name| lower::PASSES.iter().any(|(known, _)| known == name))
+                .cloned()
+                .collect(),
+            batch,
+            symbolic_batch: graph.is_symbolic(),
+        };
+        let lowered = lower::lower_with_report(&concrete, &lower_options)
+            .map_err(|source| Error::Lower { model: self.name().into(), source: Box::new(source) })?;
+        let times = Times { optimize, lower: start.elapsed(), link: Duration::ZERO };
+        Ok(Planned {
+            plan: Arc::new(lowered.plan),
+            passes: Some(optimized.report),
+            lowering: Some(lowered.report),
+            times,
+        })
+    }
+
+    fn saved_plan(&self, plan: &Plan, options: &CompileOptions) -> Result<Planned, Error> {
+        if !options.disabled.is_empty() || options.stop_after.is_some() {
+            return Err(Error::NotApplicable {
+                option: "leaving passes out",
+                to: self.source().to_string(),
+                help: "the passes have run: compile the plan again from its model",
+            });
+        }
+        if let Some(batch) = options.batch {
+            fixed_batch(self, Some(plan.batch), batch)?;
+        }
+        // Verified when it was read; a plan made by hand is checked by its session.
+        Ok(Planned { plan: Arc::new(plan.clone()), passes: None, lowering: None, times: Times::default() })
+    }
+
+    /// The plan and its code.
+    ///
+    /// # Errors
+    /// As [`Model::plan`], and where the target is unknown or not available here.
+    pub fn compile(&self, options: &CompileOptions) -> Result<Compiled, Error> {
+        let target = target(&options.target)?;
+        let planned = self.plan(options)?;
+        let start = Instant::now();
+        let keep = codegen::LinkOptions { keep_text: options.keep_text };
+        let linked = codegen::link_with(planned.plan.clone(), &target, keep)
+            .map_err(|source| Error::Codegen { model: self.name().into(), source: Box::new(source) })?;
+        let times = Times { link: start.elapsed(), ..planned.times };
+        Ok(Compiled { planned, linked, target, times })
+    }
+
+    /// The batch size of a model that allows no other: the first size of its first input.
+    fn fixed_batch(&self) -> Option<usize> {
+        let Body::Graph(graph) = self.body() else { return None };
+        let input = graph.output(*graph.inputs().first()?, 0).ok()?;
+        graph.ty(input).ok()?.shape.dims().first()?.fixed()
+    }
+}
+
+fn fixed_batch(model: &Model, has: Option<usize>, asked: usize) -> Result<(), Error> {
+    if has == Some(asked) {
+        return Ok(());
+    }
+    let has = has.map_or_else(|| "no batch".into(), |has| format!("the fixed batch size {has}"));
+    Err(Error::NotApplicable {
+        option: "another batch size",
+        to: format!("{}, which has {has}", model.source()),
+        help: "export the model with a symbolic batch, or leave --batch out",
+    })
+}
