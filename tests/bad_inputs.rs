@@ -107,8 +107,8 @@ fn models_that_are_not_there() {
     refused(at, &["inspect", "none.onnx"], 2, &["none.onnx", "No such file"]);
     refused(at, &["inspect", "folder.onnx"], 2, &["folder.onnx", "directory"]);
     refused(at, &["inspect", "gogglenet"], 2, &["gogglenet", "did you mean `googlenet`?"]);
-    refused(at, &["inspect", "xyzzy-plugh"], 2, &["xyzzy-plugh", "built-in models", "tiny-inception"]);
-    refused(at, &["inspect", "tiny-inception", "--weights", "w.safetensors"], 2, &["--weights"]);
+    refused(at, &["inspect", "xyzzy-plugh"], 2, &["xyzzy-plugh", "built-in models", "googlenet-mnist"]);
+    refused(at, &["inspect", "googlenet-mnist", "--weights", "w.safetensors"], 2, &["--weights"]);
 }
 
 #[test]

@@ -44,11 +44,17 @@ pub fn read(path: &Path) -> Result<Array, Failure> {
         return Err(Failure::array(path, "it is stored in Fortran order, not in C order", help));
     }
     // The header is not to be trusted with an allocation: the values must be there.
+    let truncated = || {
+        let cause = format!("it says sizes {sizes:?} but holds fewer than {count} values");
+        Failure::array(path, cause, "the file is truncated: save it again")
+    };
     if count.checked_mul(4).is_none_or(|needed| needed > bytes.len()) {
-        let cause = format_args!("it says sizes {sizes:?} but holds fewer than {count} values").to_string();
-        return Err(Failure::array(path, cause, "the file is truncated: save it again"));
+        return Err(truncated());
     }
-    let values = file.into_vec::<f32>().map_err(|error| Failure::array(path, error, "save the file again"))?;
+    let values = file.into_vec::<f32>().map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => truncated(),
+        _ => Failure::array(path, error, "save the file again"),
+    })?;
     Ok(Array { sizes, values })
 }
 

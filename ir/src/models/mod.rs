@@ -50,7 +50,7 @@ pub const MODELS: &[Model] = &[
         summary: "GoogLeNet in its BatchNorm form, trained to read handwritten digits",
         toml: include_str!("googlenet-mnist.toml"),
         trained: true,
-        preprocess: Some("torch"),
+        preprocess: Some("mnist"),
         labels: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     },
     Model {
