@@ -1,15 +1,17 @@
-//! Direct convolution against this machine's peak, for every vector level that it has.
+//! Convolution, direct and Winograd, against this machine's peak, for every vector level that it has.
 //!
 //! Prints a table first, then times a few layers with criterion. The table has the least time of many runs beside the
 //! multiply-add peak of the same width, which a tile of the same assembler measures; products with padding, which the
-//! kernel leaves out, are not counted. Layers are GoogLeNet's, sibling 1×1s merged. An argument `avx512`, `avx2` or
-//! `v128` limits the table to that level.
+//! kernel leaves out, are not counted. A second table has the 3×3 layers by Winograd's algorithm at the rate of the
+//! direct products that they stand for. Layers are GoogLeNet's, sibling 1×1s merged. An argument `avx512`, `avx2` or
+//! `v128` limits the tables to that level.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use incept_compiler::codegen::kernels::conv_direct::{ConvInput, ConvOutput, ConvSpec, PixelStrides, emit, packed_len};
+use incept_compiler::codegen::kernels::conv_winograd::{self, WinogradSpec};
 use incept_compiler::codegen::kernels::window::Axis;
 use incept_compiler::codegen::link::{Linked, Linker};
 use incept_compiler::codegen::target::Target;
@@ -26,6 +28,7 @@ struct Job {
     tasks: u64,
     flops: f64,
     operands: Vec<AlignedBytes>,
+    scratch: AlignedBytes,
     _linked: Linked,
 }
 
@@ -39,8 +42,9 @@ impl Job {
         for (pointer, bytes) in pointers.iter_mut().zip(&mut self.operands) {
             *pointer = bytes.bytes_mut().as_mut_ptr();
         }
-        let args = KernelArgs { operands: pointers.as_ptr(), scratch: std::ptr::null_mut(), task_begin, task_end };
-        // SAFETY: the operands are as long as the kernel's spec says, and the linked code lives in this value.
+        let scratch = self.scratch.bytes_mut().as_mut_ptr();
+        let args = KernelArgs { operands: pointers.as_ptr(), scratch, task_begin, task_end };
+        // SAFETY: the operands and the scratch memory are as long as the kernel's spec says, and the linked code lives in this value.
         unsafe { (self.kernel)(&args) };
     }
 
@@ -101,7 +105,15 @@ fn peak(target: &Target) -> Outcome<Job> {
     })?;
     let linked = linker.finish()?;
     let flops = (2 * target.lanes() * sums * 4) as f64 * ROUNDS as f64;
-    Ok(Job { name: "peak".into(), kernel: linked.kernel(kernel)?, tasks: 1, flops, operands: vec![], _linked: linked })
+    Ok(Job {
+        name: "peak".into(),
+        kernel: linked.kernel(kernel)?,
+        tasks: 1,
+        flops,
+        operands: vec![],
+        scratch: AlignedBytes::default(),
+        _linked: linked,
+    })
 }
 
 /// A layer: input channels, size, output channels of each destination, kernel, stride.
@@ -197,15 +209,21 @@ fn products(spec: &ConvSpec) -> f64 {
     (rows * columns) as f64 * (spec.input.channels * spec.out_channels()) as f64
 }
 
-fn convolution(layer: &Layer, target: &Target) -> Outcome<Job> {
+/// A layer, directly or by Winograd's algorithm with output tiles of `m`.
+fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job> {
     let spec = spec(layer);
     let (channels, size, outputs, kernel, _) = layer;
     let mut linker = Linker::new(target)?;
-    let emitted = emit(&mut linker, &spec)?;
+    let (emitted, weights) = match m {
+        None => (emit(&mut linker, &spec)?, packed_len(&spec, target)?),
+        Some(m) => {
+            let spec = WinogradSpec { conv: spec.clone(), m };
+            (conv_winograd::emit(&mut linker, &spec)?, conv_winograd::packed_len(&spec, target)?)
+        }
+    };
     let linked = linker.finish()?;
     let pixels = spec.out_height * spec.out_width;
-    let mut operands =
-        vec![AlignedBytes::zeroed(4 * channels * size * size), AlignedBytes::zeroed(4 * packed_len(&spec, target)?)];
+    let mut operands = vec![AlignedBytes::zeroed(4 * channels * size * size), AlignedBytes::zeroed(4 * weights)];
     operands.extend(outputs.iter().map(|channels| AlignedBytes::zeroed(4 * channels * pixels)));
     for (index, value) in operands[0].floats_mut().iter_mut().enumerate() {
         *value = (index % 17) as f32 - 8.0;
@@ -215,13 +233,30 @@ fn convolution(layer: &Layer, target: &Target) -> Outcome<Job> {
     }
     let name = format!("{kernel}x{kernel} {channels}->{outputs:?} at {size} {}", emitted.name);
     let flops = 2.0 * products(&spec);
-    Ok(Job { name, kernel: linked.kernel(emitted.kernel)?, tasks: emitted.tasks, flops, operands, _linked: linked })
+    Ok(Job {
+        name,
+        kernel: linked.kernel(emitted.kernel)?,
+        tasks: emitted.tasks,
+        flops,
+        operands,
+        scratch: AlignedBytes::zeroed(emitted.scratch_bytes),
+        _linked: linked,
+    })
+}
+
+/// Least seconds of each job when they run one after the other, so that each finds the caches as the others left them.
+fn in_a_row(jobs: &mut [Job]) -> Vec<f64> {
+    let mut least = vec![[f64::INFINITY; PARTS]; jobs.len()];
+    for _ in 0..60 {
+        jobs.iter_mut().zip(&mut least).for_each(|(job, least)| job.sample(least));
+    }
+    least.iter().map(|parts| parts.iter().sum()).collect()
 }
 
 fn table(target: &Target) -> Outcome<()> {
     let mut roof = peak(target)?;
     let mut roof_time = roof.least(Duration::from_millis(60));
-    let mut jobs = LAYERS.iter().map(|layer| convolution(layer, target)).collect::<Outcome<Vec<_>>>()?;
+    let mut jobs = LAYERS.iter().map(|layer| convolution(layer, None, target)).collect::<Outcome<Vec<_>>>()?;
     let mut rows = Vec::new();
     for job in &mut jobs {
         let least = job.least(Duration::from_millis(40));
@@ -229,11 +264,7 @@ fn table(target: &Target) -> Outcome<()> {
         roof_time = roof_time.min(roof.least(Duration::from_millis(5)));
         rows.push((least, job.flops));
     }
-    let mut least = vec![[f64::INFINITY; PARTS]; jobs.len()];
-    for _ in 0..60 {
-        jobs.iter_mut().zip(&mut least).for_each(|(job, least)| job.sample(least));
-    }
-    let in_row: Vec<f64> = least.iter().map(|parts| parts.iter().sum()).collect();
+    let in_row = in_a_row(&mut jobs);
     let whole: f64 = in_row.iter().sum();
     let roof_rate = roof.flops / roof_time;
     println!("{target:?}: peak {:.1} GFLOP/s", roof_rate / 1e9);
@@ -258,6 +289,41 @@ fn table(target: &Target) -> Outcome<()> {
         whole * 1e3,
         100.0 * flops / whole / roof_rate
     );
+    let direct = rows.iter().zip(&in_row).map(|((least, _), row)| (*least, *row)).collect::<Vec<_>>();
+    winograd(target, roof_rate, &direct)
+}
+
+/// The 3×3 layers by Winograd's algorithm; `direct` has the times of all layers alone and in a row.
+fn winograd(target: &Target, roof_rate: f64, direct: &[(f64, f64)]) -> Outcome<()> {
+    const SIZES: [usize; 3] = [2, 3, 4];
+    let three = |layer: &Layer| layer.3 == 3;
+    let mut columns = Vec::new();
+    for m in SIZES {
+        let make = |layer: &Layer| convolution(layer, three(layer).then_some(m), target);
+        let mut jobs = LAYERS.iter().map(make).collect::<Outcome<Vec<_>>>()?;
+        let mut alone = Vec::new();
+        for (layer, job) in LAYERS.iter().zip(&mut jobs) {
+            alone.push(if three(layer) { job.least(Duration::from_millis(40)) } else { 0.0 });
+        }
+        let in_row = in_a_row(&mut jobs);
+        let all: f64 = in_row.iter().sum();
+        println!("  F({m}x{m},3x3) for every 3x3: all layers in a row {:.2} ms", all * 1e3);
+        columns.push((alone, in_row, jobs));
+    }
+    println!("  3x3 layers, ms and times the peak, alone | in a row: direct, then F(m,3) of m = {SIZES:?}");
+    for (index, layer) in LAYERS.iter().enumerate().filter(|(_, layer)| three(layer)) {
+        let flops = columns[0].2[index].flops;
+        let cell = |time: f64| format!("{:6.3} {:4.2}", time * 1e3, flops / time / roof_rate);
+        let mut alone = vec![cell(direct[index].0)];
+        let mut row = vec![cell(direct[index].1)];
+        for (times, rows, _) in &columns {
+            alone.push(cell(times[index]));
+            row.push(cell(rows[index]));
+        }
+        let tiles = columns.last().map_or("", |(_, _, jobs)| &jobs[index].name);
+        println!("  {} | {}  {} at {}: {tiles}", alone.join("  "), row.join("  "), layer.0, layer.1);
+    }
+    println!();
     Ok(())
 }
 
@@ -270,12 +336,14 @@ fn main() -> Outcome<()> {
     }
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
     for target in &targets {
-        let mut group = criterion.benchmark_group(format!("conv_direct/{}", target.level()));
+        let mut group = criterion.benchmark_group(format!("conv/{}", target.level()));
         for layer in [&LAYERS[0], &LAYERS[2], &LAYERS[3], &LAYERS[28], &LAYERS[36]] {
-            let mut job = convolution(layer, target)?;
-            group.throughput(criterion::Throughput::Elements(job.flops as u64));
-            let name = job.name.clone();
-            group.bench_function(name, |bencher| bencher.iter(|| black_box(&mut job).run()));
+            for m in [None, Some(2), Some(4)].into_iter().filter(|m| m.is_none() || layer.3 == 3) {
+                let mut job = convolution(layer, m, target)?;
+                group.throughput(criterion::Throughput::Elements(job.flops as u64));
+                let name = job.name.clone();
+                group.bench_function(name, |bencher| bencher.iter(|| black_box(&mut job).run()));
+            }
         }
         group.finish();
     }

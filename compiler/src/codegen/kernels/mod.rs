@@ -3,7 +3,7 @@
 //!
 //! | files | what lives there |
 //! |---|---|
-//! | [`conv_direct`], [`depthwise`] | convolutions |
+//! | [`conv_direct`], [`conv_winograd`], [`depthwise`] | convolutions |
 //! | [`pool`], [`global_pool`] | pooling |
 //! | [`elementwise`], [`batch_norm`], [`copy`], [`pad`] | one loop nest over any strides |
 //! | [`lrn`], [`softmax`] | normalisations |
@@ -21,6 +21,7 @@
 pub mod axes;
 pub mod batch_norm;
 pub mod conv_direct;
+pub mod conv_winograd;
 pub mod copy;
 pub mod depthwise;
 pub mod elementwise;

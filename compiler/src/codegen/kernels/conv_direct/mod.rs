@@ -12,11 +12,11 @@
 
 mod drive;
 pub mod pack;
-mod plan;
+pub(super) mod plan;
 mod tile;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use pack::{pack, packed_len};
 

@@ -219,7 +219,7 @@ fn flatten(spec: &ConvSpec) -> ConvSpec {
 }
 
 /// Most pixels of a tile with so many vectors of channels.
-fn pixels(target: &Target, vectors: usize) -> usize {
+pub(in crate::codegen::kernels) fn pixels(target: &Target, vectors: usize) -> usize {
     // One register takes the broadcast; register renaming makes a second pointless. A single vector of channels takes
     // its broadcasts from memory where that is one instruction.
     let working = if vectors == 1 && target.level() == Level::Avx512 { 1 } else { vectors + 1 };
@@ -230,7 +230,7 @@ fn pixels(target: &Target, vectors: usize) -> usize {
 }
 
 /// Estimated cycles of one tile.
-fn cost(target: &Target, pixels: usize, vectors: usize, depth: usize) -> f64 {
+pub(in crate::codegen::kernels) fn cost(target: &Target, pixels: usize, vectors: usize, depth: usize) -> f64 {
     let (p, v) = (pixels as f64, vectors as f64);
     let multiplies = p * v / 2.0;
     let loads = (p + v) / 2.0;

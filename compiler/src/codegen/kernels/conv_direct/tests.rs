@@ -1,31 +1,31 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 //! Against a naive convolution, on small integers (so that any order of addition gives the same sum), on every level.
 
-use incept_ir::abi::KernelArgs;
+use incept_ir::abi::{AlignedBytes, KernelArgs};
 
 use super::*;
 use crate::codegen::link::Linker;
 
 /// A small generator of reproducible numbers.
-struct Numbers(u64);
+pub(in crate::codegen::kernels) struct Numbers(pub u64);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
+    pub(in crate::codegen::kernels) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn upto(&mut self, most: usize) -> usize {
+    pub(in crate::codegen::kernels) fn upto(&mut self, most: usize) -> usize {
         (self.next() % (most as u64 + 1)) as usize
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(in crate::codegen::kernels) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.upto(from.len() - 1)]
     }
 
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub(in crate::codegen::kernels) fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.upto(8) as f32 - 4.0).collect()
     }
 }
@@ -36,8 +36,29 @@ fn extent(batch: usize, s: &PixelStrides, height: usize, width: usize, channels:
     (batch - 1) * s.n + (height - 1) * s.h + (width - 1) * s.w + (channels - 1) * step + 1
 }
 
+/// Emits the kernel under test and packs its weights.
+pub(in crate::codegen::kernels) type Make<'a> = &'a dyn Fn(&mut Linker, &[f32], Option<&[f32]>) -> (Emitted, Vec<f32>);
+
 /// Runs a spec on random data and compares every byte of the outputs with the reference.
 fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
+    let make = |linker: &mut Linker, weights: &[f32], bias: Option<&[f32]>| {
+        let mut packed = vec![f32::NAN; packed_len(spec, target).unwrap()];
+        pack(spec, target, weights, bias, &mut packed).unwrap();
+        let emitted = emit(linker, spec).unwrap_or_else(|error| panic!("{spec:?} on {target:?}: {error}"));
+        (emitted, packed)
+    };
+    check_with(spec, target, bias, seed, &make, 0.0);
+}
+
+/// As [`check`], for any kernel with the operands of this one; `tolerance` is of the largest sum.
+pub(in crate::codegen::kernels) fn check_with(
+    spec: &ConvSpec,
+    target: &Target,
+    bias: bool,
+    seed: u64,
+    make: Make<'_>,
+    tolerance: f32,
+) {
     let mut numbers = Numbers(seed | 1);
     let i = &spec.input;
     // What the spec does not describe is NaN: reading it would show.
@@ -58,8 +79,6 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     let (channels, depth) = (spec.out_channels(), spec.group_channels());
     let weights = numbers.values(channels * depth * rows * taps);
     let bias = bias.then(|| numbers.values(channels));
-    let mut packed = vec![f32::NAN; packed_len(spec, target).unwrap()];
-    pack(spec, target, &weights, bias.as_deref(), &mut packed).unwrap();
 
     let dense = |strides: &PixelStrides, channels: usize| {
         extent(spec.batch, strides, spec.out_height, spec.out_width, channels, 1)
@@ -68,7 +87,7 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     let residuals: Vec<Option<Vec<f32>>> =
         spec.outputs.iter().map(|o| o.residual.map(|strides| numbers.values(dense(&strides, o.channels)))).collect();
     let mut want = outs.clone();
-    let mut first = 0;
+    let (mut first, mut largest) = (0, 1.0f32);
     for (index, output) in spec.outputs.iter().enumerate() {
         for n in 0..spec.batch {
             for y in 0..spec.out_height {
@@ -90,6 +109,7 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
                                 }
                             }
                         }
+                        largest = largest.max(sum.abs());
                         for op in &spec.post {
                             sum = match *op {
                                 PostOp::Relu => sum.max(0.0),
@@ -117,8 +137,11 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     }
 
     let mut linker = Linker::new(target).unwrap();
-    let emitted = emit(&mut linker, spec).unwrap_or_else(|error| panic!("{spec:?} on {target:?}: {error}"));
+    let (emitted, mut packed) = make(&mut linker, &weights, bias.as_deref());
     let linked = linker.finish().unwrap();
+    let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
+    // What is left in scratch memory must not matter.
+    scratch.floats_mut().fill(f32::NAN);
     let kernel = linked.kernel(emitted.kernel).unwrap();
     let mut operands = vec![input.as_mut_ptr().cast::<u8>(), packed.as_mut_ptr().cast()];
     operands.extend(outs.iter_mut().map(|out| out.as_mut_ptr().cast::<u8>()));
@@ -126,12 +149,15 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     // Tasks in an uneven partition, last part first.
     let cut = emitted.tasks / 3;
     for (task_begin, task_end) in [(cut, emitted.tasks), (0, cut)] {
-        let args = KernelArgs { operands: operands.as_ptr(), scratch: std::ptr::null_mut(), task_begin, task_end };
+        let scratch = scratch.bytes_mut().as_mut_ptr();
+        let args = KernelArgs { operands: operands.as_ptr(), scratch, task_begin, task_end };
         // SAFETY: the operands are as long as the spec says; the module outlives the call.
         unsafe { kernel(&args) };
     }
+    let tolerance = tolerance * largest;
     for (index, (out, want)) in outs.iter().zip(&want).enumerate() {
-        let wrong = out.iter().zip(want).position(|(got, want)| got != want && !(*got == 0.0 && *want == 0.0));
+        let close = |got: f32, want: f32| if want == UNTOUCHED { got == want } else { (got - want).abs() <= tolerance };
+        let wrong = out.iter().zip(want).position(|(got, want)| !close(*got, *want));
         if let Some(at) = wrong {
             let name = &emitted.name;
             panic!("{spec:?}\non {target:?} ({name}): output {index} at {at}: {} not {}", out[at], want[at]);
@@ -139,12 +165,19 @@ fn check(spec: &ConvSpec, target: &Target, bias: bool, seed: u64) {
     }
 }
 
-fn nhwc(height: usize, width: usize, pixel: usize) -> PixelStrides {
+pub(in crate::codegen::kernels) fn nhwc(height: usize, width: usize, pixel: usize) -> PixelStrides {
     PixelStrides { n: height * width * pixel, h: width * pixel, w: pixel }
 }
 
 /// A convolution with dense NHWC operands.
-fn simple(batch: usize, [c, h, w]: [usize; 3], o: usize, kernel: usize, stride: usize, pad: usize) -> ConvSpec {
+pub(in crate::codegen::kernels) fn simple(
+    batch: usize,
+    [c, h, w]: [usize; 3],
+    o: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> ConvSpec {
     let out = |size: usize| (size + 2 * pad - kernel) / stride + 1;
     ConvSpec {
         batch,

@@ -1,0 +1,353 @@
+//! The choice of register tiles, blocks and tasks for one convolution; no code.
+
+use super::program::{Op, Program};
+use super::transform::{Matrix, Transform};
+use super::{Cost, WinogradSpec, bad, grid::Grid, supports};
+use crate::codegen::CodegenError;
+use crate::codegen::kernels::conv_direct::{ConvSpec, plan as direct};
+use crate::codegen::target::{Level, Target};
+
+/// Widest panel, in vectors.
+const MOST_VECTORS: usize = 6;
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Multiply-adds that are worth a task.
+const LEAST_TASK: u64 = 400_000;
+/// Tasks that are enough, if there is work for them.
+const TASKS: usize = 4;
+
+/// Neighbouring panels of equal width that write to one output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Vectors of output channels in a panel.
+    pub vectors: usize,
+    /// Panels.
+    pub count: usize,
+    /// The first of them.
+    pub first: usize,
+    /// The output that they write.
+    pub output: usize,
+    /// The first output channel, counted within the output.
+    pub channel: usize,
+    /// Lanes of the last vector of the last panel that exist; the others are full.
+    pub last_lanes: usize,
+    /// Where the first panel starts, in floats of the packed weights.
+    pub weights: usize,
+    /// Floats of one panel: bias, then transformed weights.
+    pub panel_floats: usize,
+}
+
+/// Where things lie in a thread's scratch memory, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Scratch {
+    /// Pointers to the pixels of an input tile.
+    pub inputs: usize,
+    /// Pointers to the pixels of an output tile.
+    pub outputs: usize,
+    /// Pointers to their residuals.
+    pub residuals: usize,
+    /// Zeros: a pixel's input channels, and a panel's channels.
+    pub zeros: usize,
+    /// A panel's channels that nobody reads.
+    pub dump: usize,
+    /// Spilled registers.
+    pub spill: usize,
+    /// The transformed input, `[position][tile][channel]`.
+    pub v: usize,
+    /// The products, `[position][tile][channel of the panel]`.
+    pub products: usize,
+    /// All of it.
+    pub size: usize,
+}
+
+/// What is emitted for one convolution.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// The convolution.
+    pub conv: ConvSpec,
+    /// Output pixels of a tile, vertical and horizontal.
+    pub m: [usize; 2],
+    /// Input pixels of a tile.
+    pub n: [usize; 2],
+    /// Positions: products of a tile for each pair of channels.
+    pub positions: usize,
+    /// The position at which a bias is added.
+    pub ones: usize,
+    /// The transforms of a vector of channels.
+    pub input: Grid,
+    pub output: Grid,
+    /// That of the weights.
+    pub weights: Grid,
+    /// Lanes of a vector.
+    pub lanes: usize,
+    /// Tiles of an image.
+    pub tiles: [usize; 2],
+    /// Tiles of all images.
+    pub all_tiles: usize,
+    /// Tiles of a register tile; the first `larger` ones have one more.
+    pub rows: usize,
+    pub larger: usize,
+    /// Register tiles, and how many make a block.
+    pub row_tiles: usize,
+    pub block: usize,
+    pub blocks: usize,
+    pub segments: Vec<Segment>,
+    pub panels: usize,
+    /// Panels of a task, and tasks of a block.
+    pub chunk: usize,
+    pub chunks: usize,
+    /// Floats of the packed weights.
+    pub floats: usize,
+    /// Floats from one tile to the next in the transformed input, from one position to the next there and in the products.
+    pub tile_stride: usize,
+    pub v_stride: usize,
+    pub product_stride: usize,
+    /// Whether weights are fetched ahead.
+    pub fetch: bool,
+    pub scratch: Scratch,
+}
+
+/// A multiple of cache lines whose distance does not put many rows into one set of a cache.
+fn spread(floats: usize) -> usize {
+    let lines = floats.div_ceil(LINE);
+    LINE * if lines.is_multiple_of(8) { lines + 1 } else { lines }
+}
+
+fn program(matrix: &Matrix) -> Result<Program, CodegenError> {
+    Program::new(matrix).ok_or(CodegenError::Internal("a transform has no program"))
+}
+
+impl Plan {
+    /// Plans a convolution for a target.
+    pub fn new(spec: &WinogradSpec, target: &Target) -> Result<Self, CodegenError> {
+        let conv = &spec.conv;
+        supports(conv)?;
+        let m = conv.kernel.map(|taps| if taps == 1 { 1 } else { spec.m });
+        let axis = |index: usize| {
+            let taps = conv.kernel[index];
+            Transform::new(m[index], taps).ok_or_else(|| bad(format!("there is no transform F({}, {taps})", spec.m)))
+        };
+        let (vertical, horizontal) = (axis(0)?, axis(1)?);
+        let n = [vertical.n(), horizontal.n()];
+        let grid = |pick: fn(&Transform) -> &Matrix| -> Result<Grid, CodegenError> {
+            Ok(Grid::new(&program(pick(&vertical))?, &program(pick(&horizontal))?))
+        };
+        let (input, output, weights) = (grid(|t| &t.input)?, grid(|t| &t.output)?, grid(|t| &t.weights)?);
+        let ones = match (vertical.ones(), horizontal.ones()) {
+            (Some(y), Some(x)) => y * n[1] + x,
+            _ => return Err(CodegenError::Internal("a transform without a point at 1")),
+        };
+        let tiles = [conv.out_height.div_ceil(m[0]), conv.out_width.div_ceil(m[1])];
+        let large = || bad("the convolution is too large");
+        let all_tiles = conv.batch.checked_mul(tiles[0]).and_then(|t| t.checked_mul(tiles[1])).ok_or_else(large)?;
+        let mut plan = Self {
+            conv: conv.clone(),
+            m,
+            n,
+            positions: n[0] * n[1],
+            ones,
+            input,
+            output,
+            weights,
+            lanes: target.lanes(),
+            tiles,
+            all_tiles,
+            rows: 1,
+            larger: 0,
+            row_tiles: all_tiles,
+            block: 1,
+            blocks: 1,
+            segments: Vec::new(),
+            panels: 0,
+            chunk: 1,
+            chunks: 1,
+            floats: 0,
+            tile_stride: spread(conv.input.channels),
+            v_stride: 0,
+            product_stride: 0,
+            fetch: false,
+            scratch: Scratch::default(),
+        };
+        plan.cut_channels(target)?;
+        plan.cut_tiles(target);
+        plan.lay_out().ok_or_else(large)?;
+        Ok(plan)
+    }
+
+    /// Chooses the register tiles: how many tiles, and for each output the panels' widths.
+    fn cut_channels(&mut self, target: &Target) -> Result<(), CodegenError> {
+        let depth = self.conv.input.channels;
+        let totals: Vec<usize> = self.conv.outputs.iter().map(|output| output.channels.div_ceil(self.lanes)).collect();
+        let mut best: Option<(f64, usize, Vec<Vec<usize>>)> = None;
+        for most in 1..=direct::pixels(target, 1) {
+            let count = self.all_tiles.div_ceil(most);
+            let (rows, larger) = (self.all_tiles / count, self.all_tiles % count);
+            let widest = rows + usize::from(larger > 0);
+            let costs: Vec<f64> = (1..=MOST_VECTORS.min(target.registers() / 3))
+                .take_while(|&vectors| vectors == 1 || direct::pixels(target, vectors) >= widest)
+                .map(|vectors| {
+                    let time = |rows: usize| direct::cost(target, rows, vectors, depth);
+                    larger as f64 * time(rows + 1) + (count - larger) as f64 * time(rows)
+                })
+                .collect();
+            let panels: Vec<(f64, Vec<usize>)> = totals.iter().map(|&total| cut(&costs, total)).collect();
+            let time = panels.iter().map(|(time, _)| time).sum();
+            if best.as_ref().is_none_or(|(known, ..)| time < *known) {
+                best = Some((time, most, panels.into_iter().map(|(_, counts)| counts).collect()));
+            }
+        }
+        let (_, most, panels) = best.ok_or(CodegenError::Internal("no register tile"))?;
+        self.row_tiles = self.all_tiles.div_ceil(most);
+        (self.rows, self.larger) = (self.all_tiles / self.row_tiles, self.all_tiles % self.row_tiles);
+        for (output, counts) in panels.iter().enumerate() {
+            let channels = self.conv.outputs[output].channels;
+            let mut channel = 0;
+            for (vectors, &count) in counts.iter().enumerate().rev().filter(|(_, count)| **count > 0) {
+                let width = vectors * self.lanes;
+                let large = || bad("too many weights");
+                let panel_floats = self
+                    .positions
+                    .checked_mul(depth)
+                    .and_then(|steps| steps.checked_add(1)?.checked_mul(width))
+                    .ok_or_else(large)?;
+                let (covered, left) = (count * width, channels - channel);
+                self.segments.push(Segment {
+                    vectors,
+                    count,
+                    first: self.panels,
+                    output,
+                    channel,
+                    last_lanes: self.lanes - covered.saturating_sub(left),
+                    weights: self.floats,
+                    panel_floats,
+                });
+                self.panels += count;
+                channel += covered.min(left);
+                let more = count.checked_mul(panel_floats).and_then(|more| self.floats.checked_add(more));
+                self.floats = more.filter(|floats| *floats < 1 << 44).ok_or_else(large)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Floats of the widest panel.
+    fn widest(&self) -> usize {
+        self.segments.iter().map(|segment| segment.vectors * self.lanes).max().unwrap_or(self.lanes)
+    }
+
+    /// Tiles of the largest block.
+    fn block_tiles(&self) -> usize {
+        self.start(self.block.min(self.row_tiles))
+    }
+
+    /// The first tile of a register tile.
+    pub fn start(&self, row_tile: usize) -> usize {
+        row_tile * self.rows + row_tile.min(self.larger)
+    }
+
+    /// Chooses blocks of tiles and the tasks.
+    fn cut_tiles(&mut self, target: &Target) {
+        // Each block reads all weights; its transformed input is read by each panel, and should stay in the cache.
+        let tile_bytes = (self.tile_stride + self.widest()).saturating_mul(self.positions).saturating_mul(4);
+        let room = target.l2_bytes() / 4 * 3 / tile_bytes.max(1);
+        let most = (room / (self.rows + usize::from(self.larger > 0))).max(1);
+        let macs = self.cost().product_flops / 2;
+        let wanted = (macs / LEAST_TASK).clamp(1, TASKS as u64) as usize;
+        let mut blocks = self.row_tiles.div_ceil(most);
+        if self.floats * 4 <= target.l2_bytes() / 4 {
+            blocks = blocks.max(wanted.min(self.row_tiles));
+        }
+        self.block = self.row_tiles.div_ceil(blocks);
+        self.blocks = self.row_tiles.div_ceil(self.block);
+        let chunks = wanted.div_ceil(self.blocks).min(self.panels).max(1);
+        self.chunk = self.panels.div_ceil(chunks);
+        self.chunks = self.panels.div_ceil(self.chunk);
+        self.fetch = self.floats * 4 > target.l2_bytes() / 2 && target.level() != Level::V128;
+    }
+
+    /// Lays out the scratch memory; `None` if it is too large.
+    fn lay_out(&mut self) -> Option<()> {
+        let tiles = self.block_tiles();
+        self.v_stride = spread(tiles.checked_mul(self.tile_stride)?);
+        self.product_stride = spread(tiles.checked_mul(self.widest())?);
+        let mut size = 0usize;
+        let mut place = |bytes: usize| -> Option<usize> {
+            let at = size;
+            size = size.checked_add(bytes)?.checked_next_multiple_of(64).filter(|size| *size < 1 << 40)?;
+            Some(at)
+        };
+        let pixels = self.m[0] * self.m[1];
+        let vector = 4 * self.lanes;
+        let mut scratch = Scratch {
+            inputs: place(8 * self.positions)?,
+            outputs: place(8 * pixels)?,
+            residuals: place(8 * pixels)?,
+            zeros: place(4 * self.tile_stride.max(self.widest()))?,
+            dump: place(4 * self.widest())?,
+            spill: place(vector * self.input.spills().max(self.output.spills()))?,
+            v: place(self.positions.checked_mul(self.v_stride)?.checked_mul(4)?)?,
+            products: place(self.positions.checked_mul(self.product_stride)?.checked_mul(4)?)?,
+            size: 0,
+        };
+        scratch.size = size;
+        self.scratch = scratch;
+        Some(())
+    }
+
+    /// Tasks in all.
+    pub fn tasks(&self) -> u64 {
+        (self.blocks as u64).saturating_mul(self.chunks as u64)
+    }
+
+    /// See [`super::cost`].
+    pub fn cost(&self) -> Cost {
+        let flops =
+            |grid: &Grid| grid.ops().iter().map(|op| if matches!(op, Op::MulAdd(..)) { 2u64 } else { 1 }).sum::<u64>();
+        let product = |factors: &[usize]| factors.iter().fold(1u64, |all, &factor| all.saturating_mul(factor as u64));
+        let (channels, outputs) = (self.conv.input.channels, self.conv.out_channels());
+        Cost {
+            input_flops: product(&[self.all_tiles, channels]).saturating_mul(flops(&self.input)),
+            product_flops: product(&[2, self.positions, self.all_tiles, channels, outputs]),
+            output_flops: product(&[self.all_tiles, outputs]).saturating_mul(flops(&self.output)),
+            weight_bytes: product(&[4, self.floats]),
+            blocks: self.blocks as u64,
+        }
+    }
+
+    /// The transform, then the register tiles of each kind of panel: `tiles x channels`.
+    pub fn name(&self) -> String {
+        let ([m0, m1], [r0, r1]) = (self.m, self.conv.kernel);
+        let rows = self.rows + usize::from(self.larger > 0);
+        let mut kinds: Vec<String> = Vec::new();
+        for segment in &self.segments {
+            let kind = format!("{rows}x{}", segment.vectors * self.lanes);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        format!("conv_winograd[F({m0}x{m1},{r0}x{r1}) {}]", kinds.join("+"))
+    }
+}
+
+/// Cuts `total` vectors into panels of the least time, where `costs[vectors - 1]` is a panel's: the time, and how many
+/// panels there are of each width.
+fn cut(costs: &[f64], total: usize) -> (f64, Vec<usize>) {
+    let mut best = vec![(0.0f64, 0usize)];
+    for vectors in 1..=total {
+        let mut choice = (f64::INFINITY, 1);
+        for (index, cost) in costs.iter().enumerate().take(vectors) {
+            let time = best[vectors - index - 1].0 + cost;
+            if time < choice.0 {
+                choice = (time, index + 1);
+            }
+        }
+        best.push(choice);
+    }
+    let mut counts = vec![0; MOST_VECTORS + 1];
+    let mut left = total;
+    while left > 0 {
+        counts[best[left].1] += 1;
+        left -= best[left].1;
+    }
+    (best[total].0, counts)
+}
