@@ -4,6 +4,8 @@
 //! takes the register whose value is needed last (Belady's rule); inputs and constants are simply read again when they
 //! are, results go to a spill area. So one piece of code serves 16 and 32 registers and all sizes.
 
+#![allow(clippy::type_complexity, reason = "the closures are the two halves of one loop")]
+
 use rustc_hash::FxHashMap;
 
 use super::program::{Op, Program, Value};

@@ -1,5 +1,7 @@
 //! Exact fractions, so that transforms are right by construction and rounded once.
 
+#![allow(clippy::should_implement_trait, reason = "checked: the result is optional")]
+
 /// A fraction in lowest terms with a positive denominator. Arithmetic is checked: `None` on overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rational {
