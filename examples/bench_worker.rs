@@ -14,11 +14,12 @@
 //! | `rss` | `rss KIB`: the largest resident memory so far |
 //! | `quit`, or the end of the input | the process ends |
 //!
-//! Runs are single-threaded: the document of `ready` says so, whatever THREADS was. `--exact` asks for direct convolutions
+//! The document of `ready` says on how many threads runs are: THREADS, or fewer where no step has so many tasks. `--exact` asks for direct convolutions
 //! only, which is all that this version has.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ struct Arguments {
     model: String,
     input: String,
     batch: usize,
-    threads: usize,
+    threads: NonZeroUsize,
     options: CompileOptions,
 }
 
@@ -67,8 +68,10 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
         |_| "usage: bench_worker MODEL INPUT.raw BATCH THREADS [--exact] [--target T] [--disable-pass P]...",
     )?;
     let batch = batch.parse()?;
+    let threads = threads.parse()?;
     options.batch = Some(batch);
-    Ok(Arguments { model, input, batch, threads: threads.parse()?, options })
+    options.threads = Some(threads);
+    Ok(Arguments { model, input, batch, threads, options })
 }
 
 fn work() -> Result<(), Box<dyn Error>> {
@@ -86,7 +89,7 @@ fn work() -> Result<(), Box<dyn Error>> {
 
     let facts = json!({
         "target": compiled.target.level().name(),
-        "threads": 1,
+        "threads": session.threads(),
         "threads_asked": arguments.threads,
         "batch": arguments.batch,
         "steps": compiled.plan().steps.len(),

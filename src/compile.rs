@@ -1,5 +1,6 @@
 //! From a model to code: the stages one after the other, each to be had alone.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use incept_compiler::pass::{Optimized, PassOptions, PassReport};
 use incept_compiler::pipeline;
 use incept_ir::graph::Graph;
 use incept_ir::plan::Plan;
-use incept_runtime::Session;
+use incept_runtime::{Session, SessionOptions};
 
 use crate::error::Error;
 use crate::model::{Body, Model};
@@ -31,6 +32,8 @@ pub struct CompileOptions {
     pub stop_after: Option<usize>,
     /// Keeps the CLIF of every function, for the listing.
     pub keep_text: bool,
+    /// How many threads a session runs on; all cores that the process may use where nothing is said.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl Default for CompileOptions {
@@ -42,6 +45,7 @@ impl Default for CompileOptions {
             verify_each: false,
             stop_after: None,
             keep_text: false,
+            threads: None,
         }
     }
 }
@@ -80,6 +84,8 @@ pub struct Compiled {
     pub target: Target,
     /// How long each stage took.
     pub times: Times,
+    /// How many threads its sessions run on; all cores that the process may use where nothing is said.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl Compiled {
@@ -98,12 +104,21 @@ impl Compiled {
         self.linked.listing.asm().map_err(failed)
     }
 
-    /// A session. Sessions of one compiled model share its code and weights, and may run on different threads.
+    /// A session, on as many threads as [`CompileOptions::threads`] said. Sessions of one compiled model share its code and
+    /// weights, and may run at the same time.
     ///
     /// # Errors
-    /// Where there is not enough memory.
+    /// Where there is not enough memory, or not enough threads.
     pub fn session(&self) -> Result<Session, Error> {
-        Ok(Session::new(self.linked.module.clone())?)
+        self.session_with(&SessionOptions { threads: self.threads })
+    }
+
+    /// As [`Compiled::session`], with options of its own.
+    ///
+    /// # Errors
+    /// As [`Compiled::session`].
+    pub fn session_with(&self, options: &SessionOptions) -> Result<Session, Error> {
+        Ok(Session::with_options(self.linked.module.clone(), options)?)
     }
 }
 
@@ -228,7 +243,7 @@ impl Model {
         let linked = codegen::link_with(planned.plan.clone(), &target, keep)
             .map_err(|source| Error::Codegen { model: self.name().into(), source: Box::new(source) })?;
         let times = Times { link: start.elapsed(), ..planned.times };
-        Ok(Compiled { planned, linked, target, times })
+        Ok(Compiled { planned, linked, target, times, threads: options.threads })
     }
 
     /// The batch size of a model that allows no other: the first size of its first input.

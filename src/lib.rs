@@ -37,5 +37,5 @@ pub use error::Error;
 pub use incept_compiler as compiler;
 pub use incept_ir as ir;
 pub use incept_runtime as runtime;
-pub use incept_runtime::Session;
+pub use incept_runtime::{Session, SessionOptions};
 pub use model::{LoadOptions, Model};

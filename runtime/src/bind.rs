@@ -8,6 +8,8 @@
 //! The checks are made here again, although the plan's verifier makes them too: a module has public parts, and the code
 //! that turns offsets into pointers should not have to trust anyone about their bounds.
 
+use std::ops::Range;
+
 use incept_ir::abi::{CompiledModule, KernelFn, Operand};
 use incept_ir::ids::{BufferId, ConstId, ViewId};
 use incept_ir::plan::{Place, Plan, Port};
@@ -57,6 +59,8 @@ pub struct PortInfo {
 pub struct Layout {
     /// The calls, in order.
     pub calls: Vec<Call>,
+    /// The calls that may run at once: consecutive ranges of them, with a barrier between each two.
+    pub regions: Vec<Range<usize>>,
     /// The operands of all calls, one after the other.
     pub operands: Vec<Address>,
     /// The largest scratch memory of any call.
@@ -84,6 +88,7 @@ impl Layout {
         }
         let mut layout = Self {
             calls: Vec::with_capacity(plan.steps.len()),
+            regions: (0..plan.steps.len()).map(|step| step..step + 1).collect(),
             operands: Vec::new(),
             scratch_bytes: 0,
             inputs,
@@ -112,6 +117,16 @@ impl Layout {
             layout.scratch_bytes = layout.scratch_bytes.max(entry.scratch_bytes);
         }
         Ok(layout)
+    }
+
+    /// The most tasks of any region: more threads find nothing to do.
+    #[must_use]
+    pub fn most_tasks(&self) -> u64 {
+        let tasks = |region: &Range<usize>| {
+            let calls = self.calls.get(region.clone()).unwrap_or_default();
+            calls.iter().fold(0u64, |sum, call| sum.saturating_add(call.tasks))
+        };
+        self.regions.iter().map(tasks).max().unwrap_or(0)
     }
 }
 

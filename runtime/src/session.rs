@@ -1,10 +1,20 @@
-//! A session: the memory of one execution at a time, and the loop that calls the kernels.
+//! A session: the memory of one execution at a time, and the calls of the kernels.
 //!
 //! Everything is allocated and every address that can be known is computed in [`Session::new`]; a run writes the caller's
 //! addresses into the operand table and calls the kernels in order. Sessions of one module share its code and weights, so
-//! a second session costs its arena and outputs only; each may run on a thread of its own.
+//! a second session costs its arena, outputs and threads only; each may run on a thread of its own.
 //!
-//! Runs are single-threaded: each call gets all tasks of its step.
+//! # Threads
+//! A session has a pool of its own, as large as [`SessionOptions::threads`] says; the thread that calls `run` is one of it.
+//! One thread runs each step whole, without a pool. Several share the tasks of a region of the plan between two barriers.
+//! The cut into tasks is the kernels' own and does not depend on the number of threads, so results are bit-identical for
+//! any number. Where several sessions run at once, give each its part of the cores.
+//!
+//! # Denormals
+//! Kernels run with denormal numbers off (*flush to zero*, and *denormals are zero* where the CPU has it): results and
+//! operands below the smallest normal number, 1.2e-38, count as zero. The mode is set for the calls of the kernels only,
+//! on each thread that takes part; the caller's floating-point environment is as before after a run, exception flags
+//! included. See [`crate::call`].
 //!
 //! Invariants:
 //! 1. After `new`, `operands` holds, for every operand of every call, an address valid for the extent of what it stands
@@ -12,14 +22,21 @@
 //! 2. No method returns while an operand still points to memory of the caller: outputs are set back after each run, and
 //!    inputs are only read by the calls of a run, which sets them first.
 //! 3. A run allocates nothing.
+//! 4. No two calls at once get the same scratch memory: it belongs to a thread of the pool.
 
-use std::time::Instant;
+use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use incept_ir::abi::{CompiledModule, KernelArgs};
 use incept_ir::plan::Plan;
 
 use crate::arena::Arena;
 use crate::bind::{Address, Call, Layout, PortInfo};
+use crate::call;
+use crate::cpus::available_cores;
+use crate::pool::{Piece, Pool};
+use crate::profile::{Profile, Recorder, Unwatched, Watch};
+use crate::tasks::Tasks;
 
 /// Why a session could not be made or run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,15 +85,72 @@ pub enum SessionError {
         /// How many bytes.
         bytes: usize,
     },
+    /// The system gives no more threads.
+    #[error("cannot start {threads} threads: {reason}; ask for fewer")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// What may be chosen for a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// How many threads a run uses, the caller's included; [`available_cores`] where nothing is said. Never more than
+    /// there are tasks to share.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// The calls of a run, with all that they need.
+struct Calls {
+    calls: Vec<Call>,
+    /// One pointer for each operand of each call.
+    operands: Vec<*mut u8>,
+    /// One for each thread.
+    scratch: Vec<Arena>,
+}
+
+// SAFETY: the pointers in `operands` lead to memory that the session owns (arena, results, aligned copies) or shares
+// immutably (`module`, whose parts are `Send + Sync`); pointers to the caller's inputs are never read after the run that
+// set them.
+unsafe impl Send for Calls {}
+// SAFETY: threads that share it during a run only read its tables; what the calls do to the memory behind them is ordered
+// by the contract of `Calls::call`.
+unsafe impl Sync for Calls {}
+
+impl Calls {
+    /// Calls the kernel of a step for some of its tasks.
+    ///
+    /// # Safety
+    /// Only within a run of the session that owns this: inputs are set, the session is borrowed exclusively and its module
+    /// alive. All calls at once are of different threads and have different tasks, of one step or of steps of one region;
+    /// those of earlier regions have ended.
+    unsafe fn call(&self, step: usize, tasks: Range<u64>, thread: usize) {
+        let (Some(call), Some(scratch)) = (self.calls.get(step), self.scratch.get(thread)) else { return };
+        let args = KernelArgs {
+            operands: self.operands[call.first_operand..].as_ptr(),
+            scratch: scratch.start(),
+            task_begin: tasks.start,
+            task_end: tasks.end,
+        };
+        // SAFETY: the contract of `KernelFn`: `args` lives across the call; each operand pointer is valid for the extent
+        // of its view (`Layout::of` checked every view against its buffer and every buffer against its memory, and the
+        // run checked the lengths of the caller's slices); arena and constants have the plan's alignment; what a step
+        // writes is never an input or a constant; the scratch block is the thread's own and at least as large as the
+        // largest that any entry asks for; no two threads have the same task, by this function's contract, which also
+        // says that the code is alive.
+        unsafe { call::call(call.function, &args) };
+    }
 }
 
 /// One execution at a time of a compiled module. See the module's documentation.
 pub struct Session {
-    /// The code and weights; must outlive `operands` and `calls`, which point into them.
-    module: CompiledModule,
-    calls: Vec<Call>,
-    /// One pointer for each operand of each call.
-    operands: Vec<*mut u8>,
+    /// Dropped first: its threads end before what they ran on goes.
+    pool: Option<Pool>,
+    calls: Calls,
+    tasks: Tasks,
     /// Operands to set for each run: (position in `operands`, input, byte offset).
     from_inputs: Vec<(usize, usize, usize)>,
     /// Operands in outputs: (position in `operands`, output, byte offset).
@@ -85,29 +159,38 @@ pub struct Session {
     outputs: Vec<PortInfo>,
     arena: Arena,
     arena_bytes: usize,
-    scratch: Arena,
     results: Vec<Arena>,
-    /// Copies of constants whose bytes are not aligned, kept for `operands`.
+    /// Copies of constants whose bytes are not aligned, kept for `calls`.
     _aligned: Vec<Arena>,
-    step_times: Vec<u64>,
+    /// Once a run was profiled.
+    profile: Option<(Recorder, Profile)>,
+    /// The code and weights, into which `calls` points.
+    module: CompiledModule,
 }
 
-// SAFETY: the pointers in `operands` lead to memory that the session owns (arena, scratch, results, aligned copies) or
-// shares immutably (`module`, whose parts are `Send + Sync`); pointers to the caller's inputs are never read after the
-// run that set them.
-unsafe impl Send for Session {}
-
 impl Session {
-    /// A session of a module: allocates the arena, the outputs and the scratch memory, and computes all addresses.
+    /// A session of a module on all cores that the process may use: allocates the arena, the outputs and the scratch
+    /// memory, computes all addresses and starts the threads.
     ///
     /// # Errors
-    /// Where the module's parts contradict each other or there is not enough memory.
+    /// Where the module's parts contradict each other, or there is not enough memory, or there are not enough threads.
     pub fn new(module: CompiledModule) -> Result<Self, SessionError> {
+        Self::with_options(module, &SessionOptions::default())
+    }
+
+    /// As [`Session::new`], with options.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_options(module: CompiledModule, options: &SessionOptions) -> Result<Self, SessionError> {
         let layout = Layout::of(&module)?;
+        let asked = options.threads.unwrap_or_else(available_cores).get();
+        let threads = usize::try_from(layout.most_tasks()).unwrap_or(usize::MAX).clamp(1, asked);
+        let (tasks, schedule) = Tasks::new(&module.plan, &layout.calls, &layout.regions, threads)?;
         let memory = |what: &'static str, bytes: usize| Arena::new(bytes).ok_or(SessionError::Memory { what, bytes });
         let arena_bytes = module.plan.memory.arena_bytes;
         let arena = memory("activations", arena_bytes)?;
-        let scratch = memory("scratch", layout.scratch_bytes)?;
+        let scratch = (0..threads).map(|_| memory("scratch", layout.scratch_bytes)).collect::<Result<Vec<_>, _>>()?;
         let results = layout
             .outputs
             .iter()
@@ -137,19 +220,21 @@ impl Session {
                 }
             });
         }
+        let start = || Pool::new(schedule);
+        let pool = (threads > 1).then(start).transpose();
         let mut session = Self {
-            calls: layout.calls,
-            operands,
+            pool: pool.map_err(|error| SessionError::Threads { threads, reason: error.to_string() })?,
+            calls: Calls { calls: layout.calls, operands, scratch },
+            tasks,
             from_inputs,
             from_outputs,
             inputs: layout.inputs,
             outputs: layout.outputs,
             arena,
             arena_bytes,
-            scratch,
             results,
             _aligned: aligned,
-            step_times: vec![0; module.plan.steps.len()],
+            profile: None,
             module,
         };
         session.own_outputs();
@@ -174,6 +259,12 @@ impl Session {
         &self.outputs
     }
 
+    /// How many threads a run uses, the caller's included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.calls.scratch.len()
+    }
+
     /// Runs the model on row-major inputs, each in the model's own layout, and keeps the outputs for
     /// [`Session::output`]. Allocates nothing.
     ///
@@ -181,9 +272,7 @@ impl Session {
     /// Where the number of inputs or the length of one is wrong; nothing has run then.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Result<(), SessionError> {
         self.set_inputs(inputs)?;
-        for call in &self.calls {
-            self.call(call);
-        }
+        self.execute(&Unwatched);
         Ok(())
     }
 
@@ -201,27 +290,27 @@ impl Session {
         self.set_inputs(inputs)?;
         for (position, output, offset) in &self.from_outputs {
             // Both indices were checked: by `Layout::of`, and by the length above.
-            self.operands[*position] = outputs[*output].as_mut_ptr().cast::<u8>().wrapping_add(*offset);
+            self.calls.operands[*position] = outputs[*output].as_mut_ptr().cast::<u8>().wrapping_add(*offset);
         }
-        for call in &self.calls {
-            self.call(call);
-        }
+        self.execute(&Unwatched);
         self.own_outputs();
         Ok(())
     }
 
-    /// As [`Session::run`], and the nanoseconds that each step of the plan took.
+    /// As [`Session::run`], and when each call of a kernel ran on which thread. The first such run allocates.
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn run_profiled(&mut self, inputs: &[&[f32]]) -> Result<&[u64], SessionError> {
+    pub fn run_profiled(&mut self, inputs: &[&[f32]]) -> Result<&Profile, SessionError> {
         self.set_inputs(inputs)?;
-        for index in 0..self.calls.len() {
-            let start = Instant::now();
-            self.call(&self.calls[index]);
-            self.step_times[index] = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        }
-        Ok(&self.step_times)
+        let steps = self.calls.calls.len();
+        let most = self.pool.as_ref().map_or(steps, |pool| self.tasks.most_calls(pool.schedule()));
+        let (mut recorder, mut profile) =
+            self.profile.take().unwrap_or_else(|| (Recorder::new(most), Profile::default()));
+        recorder.start();
+        self.execute(&recorder);
+        recorder.finish(steps, &mut profile);
+        Ok(&self.profile.insert((recorder, profile)).1)
     }
 
     /// An output of the last [`Session::run`], row-major in the model's own layout; zeros before the first, empty where
@@ -243,7 +332,8 @@ impl Session {
     /// Fills all memory that a run may use with NaN. For tests: a step that reads what no step of the same run wrote
     /// shows itself in the outputs.
     pub fn poison_arena(&mut self) {
-        for memory in [&mut self.arena, &mut self.scratch].into_iter().chain(&mut self.results) {
+        let arena = std::iter::once(&mut self.arena);
+        for memory in arena.chain(&mut self.calls.scratch).chain(&mut self.results) {
             memory.floats_mut().fill(f32::NAN);
         }
     }
@@ -257,32 +347,34 @@ impl Session {
         }
         for (position, input, offset) in &self.from_inputs {
             // Both indices were checked: by `Layout::of`, and by the length above.
-            self.operands[*position] = inputs[*input].as_ptr().cast::<u8>().wrapping_add(*offset).cast_mut();
+            self.calls.operands[*position] = inputs[*input].as_ptr().cast::<u8>().wrapping_add(*offset).cast_mut();
         }
         Ok(())
     }
 
     fn own_outputs(&mut self) {
         for (position, output, offset) in &self.from_outputs {
-            self.operands[*position] = self.results[*output].start().wrapping_add(*offset);
+            self.calls.operands[*position] = self.results[*output].start().wrapping_add(*offset);
         }
     }
 
-    /// Calls one kernel. Only within a run: inputs are set, and the session is borrowed exclusively.
-    fn call(&self, call: &Call) {
-        let args = KernelArgs {
-            operands: self.operands[call.first_operand..].as_ptr(),
-            scratch: self.scratch.start(),
-            task_begin: 0,
-            task_end: call.tasks,
+    /// Calls all kernels. Inputs are set.
+    fn execute(&mut self, watch: &impl Watch) {
+        let Self { pool, calls, tasks, .. } = self;
+        let Some(pool) = pool else {
+            for (step, call) in calls.calls.iter().enumerate() {
+                // SAFETY: within a run, whose only call this is at the time.
+                watch.around(step, 0, || unsafe { calls.call(step, 0..call.tasks, 0) });
+            }
+            return;
         };
-        // SAFETY: the contract of `KernelFn`: `args` lives across the call; each operand pointer is valid for the extent
-        // of its view (`Layout::of` checked every view against its buffer and every buffer against its memory, and the
-        // callers of this method checked the lengths of the caller's slices); arena and constants have the plan's
-        // alignment; what a step writes is never an input or a constant; the scratch block is at least as large as the
-        // largest that any entry asks for; and `&mut self` of every run keeps other threads out. The code is alive, for
-        // `self.module` owns it.
-        unsafe { (call.function)(&raw const args) };
+        pool.run(&|piece: Piece| {
+            tasks.each(piece.region, piece.units, |step, tasks| {
+                // SAFETY: within a run; the pool hands out each unit once, ends each region before the next, and gives a
+                // thread one piece at a time; units of a region are tasks of its steps, and no two the same.
+                watch.around(step, piece.thread, || unsafe { calls.call(step, tasks, piece.thread) });
+            });
+        });
     }
 }
 

@@ -4,14 +4,20 @@
 
 mod support;
 
+use std::num::NonZeroUsize;
+
 use incept_ir::abi::Operand;
 use incept_ir::ids::{BufferId, ViewId};
 use incept_ir::plan::Place;
-use incept_runtime::{Session, SessionError};
+use incept_runtime::{Session, SessionError, SessionOptions};
 use support::{N, expected, module, module_of, plan};
 
 fn values(seed: usize) -> Vec<f32> {
     (0..N).map(|index| ((index * 7 + seed * 13) % 11) as f32 - 5.0).collect()
+}
+
+fn on_threads(threads: usize) -> Session {
+    Session::with_options(module(), &SessionOptions { threads: NonZeroUsize::new(threads) }).unwrap()
 }
 
 fn check(session: &Session, x: &[f32]) {
@@ -72,10 +78,47 @@ fn outputs_go_to_the_callers_memory_and_back() {
 
 #[test]
 fn profiles_each_step() {
-    let mut session = Session::new(module()).unwrap();
     let x = values(5);
-    assert_eq!(session.run_profiled(&[&x]).unwrap().len(), 3);
-    check(&session, &x);
+    for threads in [1, 2, 3] {
+        let mut session = on_threads(threads);
+        for _ in 0..20 {
+            let profile = session.run_profiled(&[&x]).unwrap().clone();
+            check(&session, &x);
+            assert_eq!(profile.steps_ns().len(), 3);
+            let mut sums = vec![0; 3];
+            for record in profile.records() {
+                assert!(record.begin_ns <= record.end_ns && record.end_ns <= profile.total_ns());
+                assert!(record.thread < threads);
+                sums[record.step.index()] += record.ns();
+            }
+            assert_eq!(sums, profile.steps_ns());
+            assert!(profile.records().is_sorted_by_key(|record| record.begin_ns));
+            let steps: Vec<usize> = profile.records().iter().map(|record| record.step.index()).collect();
+            match threads {
+                1 => assert_eq!(steps, [0, 1, 2]),
+                // `add` has 37 tasks, the others one each; no step begins before the one before has ended.
+                _ => {
+                    assert!(steps.len() >= 3 + threads - 1 && steps.is_sorted(), "{steps:?}");
+                    assert_eq!(steps[steps.len() - 2..], [1, 2]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same() {
+    let x = values(7);
+    for threads in [1, 2, 3, 4, 8, 37, 100] {
+        let mut session = on_threads(threads);
+        assert_eq!(session.threads(), threads.min(N), "as many as the largest step has tasks");
+        for _ in 0..50 {
+            session.poison_arena();
+            session.run(&[&x]).unwrap();
+            check(&session, &x);
+        }
+    }
+    assert!(Session::new(module()).unwrap().threads() <= incept_runtime::available_cores().get());
 }
 
 #[test]

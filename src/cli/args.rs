@@ -1,5 +1,6 @@
 //! Arguments that several verbs share.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -48,6 +49,21 @@ pub struct CompileArgs {
     /// The instructions to use: auto (the widest that this CPU has), avx512, avx2 or v128
     #[arg(long, value_name = "TARGET", default_value = "auto")]
     target: String,
+}
+
+/// How to run it.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// How many threads a run uses; results do not depend on it [default: the physical cores that this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    threads: Option<u64>,
+}
+
+impl RunArgs {
+    /// The number of threads, if one was given.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.threads.and_then(|threads| NonZeroUsize::new(usize::try_from(threads).ok()?))
+    }
 }
 
 impl CompileArgs {

@@ -7,7 +7,7 @@ use clap::Args;
 use incept::{Compiled, Model, Session};
 use serde_json::{Value, json};
 
-use super::args::{CompileArgs, ModelArgs};
+use super::args::{CompileArgs, ModelArgs, RunArgs};
 use super::failure::{Failure, Outcome};
 use super::feed::{self, FeedArgs};
 use super::scores::{self, Class};
@@ -42,9 +42,8 @@ pub struct Run {
     /// Run this many times, and say how long each took
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     repeat: u64,
-    /// How many threads may run; runs are single-threaded in this version, whatever is given
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    threads: u64,
+    #[command(flatten)]
+    run: RunArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -68,16 +67,11 @@ struct Ranking {
 
 impl Run {
     pub fn run(&self) -> Outcome {
-        if self.threads > 1 {
-            out::note(format_args!(
-                "note: this version runs on one thread; --threads {} changes nothing",
-                self.threads
-            ));
-        }
         let start = Instant::now();
         let model = self.model.load()?;
         let load = start.elapsed();
         let mut options = self.compile.options();
+        options.threads = self.run.threads();
         let feed = self.feed.read(&model, options.batch)?;
         if feed.batch.is_some() {
             options.batch = feed.batch;
@@ -227,9 +221,13 @@ fn report(done: &Done) -> String {
     );
     let first = done.runs.first().copied().unwrap_or_default();
     let best = done.runs.iter().min().copied().unwrap_or_default();
+    let threads = match done.session.threads() {
+        1 => "one thread".to_owned(),
+        count => format!("{count} threads"),
+    };
     text += &match done.runs.len() {
-        1 => format!("first run {} on one thread\n", ms(first)),
-        count => format!("first run {}, best of {count} {} on one thread\n", ms(first), ms(best)),
+        1 => format!("first run {} on {threads}\n", ms(first)),
+        count => format!("first run {}, best of {count} {} on {threads}\n", ms(first), ms(best)),
     };
     text
 }
@@ -257,7 +255,7 @@ fn document(done: &Done, ranking: Option<&Ranking>, files: &[(usize, PathBuf)]) 
         "model": done.model.name(),
         "target": done.compiled.target.level().name(),
         "batch": done.compiled.plan().batch,
-        "threads": 1,
+        "threads": done.session.threads(),
         "outputs": outputs,
         "compiled": summary::json(&done.compiled),
         "times": {
