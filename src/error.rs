@@ -172,7 +172,9 @@ impl Error {
             Self::Write { .. }
             | Self::Pass { .. }
             | Self::Codegen { .. }
-            | Self::Session(SessionError::Module { .. } | SessionError::Memory { .. }) => Kind::Failed,
+            | Self::Session(SessionError::Module { .. } | SessionError::Memory { .. } | SessionError::Threads { .. }) => {
+                Kind::Failed
+            }
         }
     }
 
