@@ -181,14 +181,18 @@ fn spec(&(channels, size, outputs, kernel, stride): &Layer) -> ConvSpec {
         out_width: out,
         outputs: outputs
             .iter()
-            .map(|&channels| ConvOutput { channels, strides: nhwc(out, channels), residual: None })
+            .map(|&channels| ConvOutput {
+                channels,
+                strides: nhwc(out, channels),
+                residual: None,
+                post: vec![PostOp::Relu],
+            })
             .collect(),
         kernel: [kernel; 2],
         strides: [stride; 2],
         dilations: [1; 2],
         pads: [pad; 2],
         groups: 1,
-        post: vec![PostOp::Relu],
     }
 }
 

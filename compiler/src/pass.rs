@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn unknown_passes_are_errors_with_suggestions() {
         let disabled = |name: &str| PassOptions { disabled: vec![name.into()], ..PassOptions::default() };
-        let all = "the passes are dead_code, fold_constants, canonicalize, fold_batch_norm, fuse_activation";
+        let all = "the passes are dead_code, fold_constants, canonicalize, fold_batch_norm, fuse_activation, merge_sibling_convs";
         assert_eq!(
             optimize(&disabled("canonicalise")).unwrap_err().to_string(),
             format!("there is no pass `canonicalise` (did you mean `canonicalize`?); {all}")
@@ -375,7 +375,10 @@ mod tests {
         let optimized =
             crate::pipeline::optimize(graph(), &options, &mut |pass, graph| seen.push((pass.name, graph.len())))
                 .unwrap();
-        assert_eq!(seen, [("dead_code", 4), ("canonicalize", 2), ("fold_batch_norm", 2), ("fuse_activation", 2)]);
+        let names: Vec<&str> =
+            crate::pipeline::PASSES.iter().map(|pass| pass.name).filter(|name| *name != "fold_constants").collect();
+        assert_eq!(seen.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+        assert!(seen.iter().all(|(name, nodes)| *nodes == if *name == "dead_code" { 4 } else { 2 }), "{seen:?}");
         let summaries: Vec<_> = optimized.report.passes.iter().map(|pass| (pass.pass, pass.nodes_after)).collect();
         assert_eq!(summaries, seen);
     }

@@ -1,7 +1,8 @@
 //! The pipeline: which passes run, in which order. One line a pass.
 //!
 //! The order matters: what nobody needs goes first, constants are folded before the passes that want constant weights,
-//! and BatchNorm is folded before activations fuse, because it stands between them and the convolution.
+//! and BatchNorm is folded before activations fuse, because it stands between them and the convolution. Siblings merge last,
+//! when each has the bias and the activation that it will have.
 
 use incept_ir::graph::{Graph, Stage};
 
@@ -15,6 +16,7 @@ pub const PASSES: &[Pass] = &[
     passes::canonicalize::PASS,
     passes::fold_batch_norm::PASS,
     passes::fuse_activation::PASS,
+    passes::merge_sibling_convs::PASS,
 ];
 
 /// Runs the pipeline. `observe` sees the graph after each pass.

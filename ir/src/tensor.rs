@@ -30,6 +30,14 @@ pub enum TensorError {
         /// The sizes.
         sizes: Vec<usize>,
     },
+    /// Two tensors do not fit together.
+    #[error("tensors of sizes {first:?} and {other:?} do not fit together along their first axis")]
+    Parts {
+        /// The sizes of the one.
+        first: Vec<usize>,
+        /// Those of the other.
+        other: Vec<usize>,
+    },
     /// The element type is not the one asked for.
     #[error("the tensor holds {found} but {wanted} is needed")]
     DType {
@@ -120,6 +128,33 @@ impl Tensor {
     /// Where the number of elements differs.
     pub fn reshaped(&self, sizes: &[usize]) -> Result<Self, TensorError> {
         Self::from_bytes(self.dtype, sizes, self.bytes.clone())
+    }
+
+    /// Tensors of one element type one after the other along their first axis; all else is as in the first.
+    ///
+    /// # Errors
+    /// Where there is none, one is a scalar or of another type, or they do not fit together.
+    pub fn concatenated(parts: &[Self]) -> Result<Self, TensorError> {
+        let mut sizes = parts.first().map(|part| part.sizes.clone()).unwrap_or_default();
+        let dtype = parts.first().map_or(DType::F32, |part| part.dtype);
+        let mut length = 0usize;
+        let mut count = 0usize;
+        for part in parts {
+            if part.dtype != dtype {
+                return Err(TensorError::DType { found: part.dtype, wanted: dtype.name() });
+            }
+            if part.sizes.is_empty() || part.sizes.get(1..) != sizes.get(1..) {
+                return Err(TensorError::Parts { first: sizes, other: part.sizes.clone() });
+            }
+            length = length.saturating_add(part.bytes.len());
+            count = count.saturating_add(part.sizes.first().copied().unwrap_or(0));
+        }
+        if let Some(first) = sizes.first_mut() {
+            *first = count;
+        }
+        let mut bytes: Vec<u8> = Vec::with_capacity(length);
+        parts.iter().for_each(|part| bytes.extend_from_slice(&part.bytes));
+        Self::from_bytes(dtype, &sizes, bytes.into())
     }
 
     /// The values as `f32`: borrowed where the bytes are aligned, copied elsewhere.

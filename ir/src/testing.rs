@@ -285,14 +285,24 @@ impl Builder {
         self.node(Clip { min, max }, &[x])
     }
 
+    /// The head of an Inception module: sibling 1×1 convolutions and a concatenation.
     fn branches(&mut self, x: ValueId) -> Built {
         let mut parts = Vec::new();
         for _ in 0..2 + self.random.below(3) {
             let outputs = 1 + self.random.below(4);
-            let weights = self.constant(&[outputs, self.sizes(x)[0], 1, 1], 0.7, 0.0)?;
-            let conv = self.node(Conv::default(), &[x, weights])?;
+            let mut inputs = vec![x, self.constant(&[outputs, self.sizes(x)[0], 1, 1], 0.7, 0.0)?];
+            if self.random.chance(30) {
+                inputs.push(self.constant(&[outputs], 0.5, 0.0)?);
+            }
+            let conv = self.node(Conv::default(), &inputs)?;
             let part = if self.random.chance(70) { self.batch_norm(conv)? } else { conv };
-            parts.push(if self.random.chance(70) { self.node(Relu, &[part])? } else { part });
+            let part = match self.random.below(10) {
+                0..=5 => self.node(Relu, &[part])?,
+                6 => self.clip(part)?,
+                _ => part,
+            };
+            self.watch(part)?;
+            parts.push(part);
         }
         self.node(Concat { axis: 1 }, &parts)
     }

@@ -61,8 +61,8 @@ pub(super) struct Lowered {
 pub(super) fn lower(plan: &Plan, step: &Step) -> Result<Lowered, CodegenError> {
     let s = Operands { plan, step, kernel: step.kind.name() };
     match &step.kind {
-        StepKind::Conv { strides, pads, dilations, group, residual, activation } => {
-            s.conv(*strides, *pads, *dilations, *group, *residual, *activation)
+        StepKind::Conv { strides, pads, dilations, group, residual, activations } => {
+            s.conv(*strides, *pads, *dilations, *group, *residual, activations)
         }
         StepKind::Pool { kind, window } => {
             let (x, y) = (s.input(0)?, s.output(0)?);
@@ -245,9 +245,10 @@ impl<'a> Operands<'a> {
         dilations: [usize; 2],
         groups: usize,
         residual: bool,
-        activation: Option<Activation>,
+        activations: &[Option<Activation>],
     ) -> Result<Lowered, CodegenError> {
         let x = self.input(0)?;
+        self.check(activations.len() == self.step.outputs.len(), "not one activation for each output")?;
         let [batch, channels, height, width] = self.four(&x.sizes)?;
         let pixel = |view: &View| {
             let [n, _, h, w] = self.four(&view.strides)?;
@@ -256,12 +257,12 @@ impl<'a> Operands<'a> {
         let contiguous = |view: &View| view.sizes.get(1) == Some(&1) || view.strides.get(1) == Some(&1);
         let first = self.four(&self.output(0)?.sizes)?;
         let mut outputs = Vec::with_capacity(self.step.outputs.len());
-        for index in 0..self.step.outputs.len() {
+        for (index, activation) in activations.iter().enumerate() {
             let output = self.output(index)?;
             let [n, channels, h, w] = self.four(&output.sizes)?;
             self.check(n == batch && [h, w] == first[2..], "the outputs have other sizes than each other")?;
             self.check(contiguous(output), "the output's channels are not neighbours")?;
-            let residual = if residual {
+            let strides = if residual {
                 let addend = self.input(1)?;
                 self.check(addend.sizes == output.sizes, "the residual has other sizes than the output")?;
                 self.check(contiguous(addend), "the residual's channels are not neighbours")?;
@@ -269,7 +270,8 @@ impl<'a> Operands<'a> {
             } else {
                 None
             };
-            outputs.push(ConvOutput { channels, strides: pixel(output)?, residual });
+            let post = residual.then_some(PostOp::Add).into_iter().chain(post(*activation)).collect();
+            outputs.push(ConvOutput { channels, strides: pixel(output)?, residual: strides, post });
         }
         self.check(!residual || outputs.len() == 1, "a residual needs a single output")?;
         let weights = self.constant(0)?;
@@ -288,7 +290,6 @@ impl<'a> Operands<'a> {
             dilations,
             pads: [pads[0], pads[1]],
             groups,
-            post: residual.then_some(PostOp::Add).into_iter().chain(post(activation)).collect(),
         };
         let fits = o == spec.out_channels() && depth.checked_mul(groups) == Some(channels);
         self.check(fits, "the weights are for other channels")?;

@@ -141,11 +141,10 @@ fn network(input: &[f32]) -> (Plan, Vec<f32>) {
         dilations: [1; 2],
         group: 1,
         residual: false,
-        activation: Some(Activation::Relu),
+        activations: vec![Some(Activation::Relu)],
     };
     b.step(kind, &[x], y, &[w, c]);
-    let op =
-        conv::Conv { strides: [1; 2], pads: [1; 4], dilations: [1; 2], group: 1, activation: Some(Activation::Relu) };
+    let op = conv::Conv { pads: [1; 4], activation: Some(Activation::Relu), ..conv::Conv::default() };
     let wide = [tensor(&x_sizes, input), tensor(&[9, 3, 3, 3], &weights), tensor(&[9], &bias)];
     let mut value = one(op.evaluate(&wide.each_ref()).unwrap());
 

@@ -107,17 +107,25 @@ impl Draft<'_> {
 
     fn conv(&mut self, node: &Node, conv: &Conv, inputs: &[ValueId]) -> Step<()> {
         let x = self.input(inputs, 0)?;
+        let count = 2 + usize::from(conv.has_bias(inputs.len()));
         let mut constants = Vec::with_capacity(2);
-        for (what, value) in ["the weights tensor", "the bias"].into_iter().zip(&inputs[1..]) {
+        for (what, value) in ["the weights tensor", "the bias"].into_iter().zip(inputs.iter().take(count).skip(1)) {
             constants.push(self.weights(what, *value)?);
         }
+        let addend = if conv.residual {
+            let addend = self.input(inputs, count)?;
+            Some(self.innermost(node, &addend, 1)?)
+        } else {
+            None
+        };
         let mut outputs = Vec::with_capacity(node.outputs.len());
         for value in &node.outputs {
             outputs.push(self.destination(*value, &layout::default_order(4))?);
         }
-        let Conv { strides, pads, dilations, group, activation } = *conv;
-        let kind = StepKind::Conv { strides, pads, dilations, group, residual: false, activation };
-        self.finish(node, kind, &[&x], &outputs, constants);
+        let Conv { strides, pads, dilations, group, residual, .. } = *conv;
+        let kind = StepKind::Conv { strides, pads, dilations, group, residual, activations: conv.activations() };
+        let operands: Vec<&Stored> = std::iter::once(&x).chain(&addend).collect();
+        self.finish(node, kind, &operands, &outputs, constants);
         Ok(())
     }
 

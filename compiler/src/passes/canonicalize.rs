@@ -93,7 +93,9 @@ fn take_padding(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphErro
     let provenance = rewriter.provenance(&[pad_id, id]);
     let mut patch = rewriter.patch(format!("pads by {sum:?} itself"));
     let new = patch.node(op, &node.name, inputs, provenance);
-    patch.replace(graph.output(id, 0)?, new);
+    for (index, output) in node.outputs.iter().enumerate() {
+        patch.replace(*output, new.output(index));
+    }
     rewriter.apply(patch, &[pad_id, id])
 }
 

@@ -33,6 +33,7 @@ fn fold(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let reason = match &tensors {
         _ if graph.is_output(*x) => Some("the convolution's result is a graph output"),
         _ if graph.only_use(*x).is_none() => Some("something else reads the convolution's result"),
+        _ if conv.residual || !conv.ranges.is_empty() => Some("the convolution adds a residual or has several outputs"),
         _ if conv.activation.is_some() => Some("the convolution applies an activation first"),
         None => Some("a weight or a parameter is not a constant"),
         Some(_) => None,

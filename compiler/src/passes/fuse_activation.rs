@@ -29,6 +29,10 @@ fn fuse(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let (producer_id, producer) = graph.producer(*x)?;
     let mut op = producer.op.clone();
     let slot = match &mut op {
+        Op::Conv(conv) if !conv.ranges.is_empty() => {
+            rewriter.refuse(&[producer_id, id], "the convolution has several outputs");
+            return Ok(());
+        }
         Op::Conv(conv) => &mut conv.activation,
         Op::Gemm(gemm) => &mut gemm.activation,
         Op::Input(_) => {

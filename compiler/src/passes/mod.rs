@@ -7,3 +7,4 @@ pub mod dead_code;
 pub mod fold_batch_norm;
 pub mod fold_constants;
 pub mod fuse_activation;
+pub mod merge_sibling_convs;

@@ -259,7 +259,7 @@ impl Builder {
             pads: window.pad,
             dilations: window.dilation,
             group: window.groups,
-            activation: None,
+            ..Conv::default()
         };
         self.add(op, name, &inputs)
     }

@@ -33,6 +33,17 @@ pub enum NewValue {
     },
 }
 
+impl NewValue {
+    /// Another output of the same new node; a value of the graph stays what it is.
+    #[must_use]
+    pub fn output(self, index: usize) -> Self {
+        match self {
+            Self::New { node, .. } => Self::New { node, output: index },
+            Self::Old(value) => Self::Old(value),
+        }
+    }
+}
+
 impl From<ValueId> for NewValue {
     fn from(value: ValueId) -> Self {
         Self::Old(value)

@@ -151,12 +151,12 @@ impl AttributeReader {
         }
     }
 
-    /// Takes the attribute `activation`; `None` where there is none.
+    /// Takes an activation; `None` where there is none.
     ///
     /// # Errors
     /// Where it is no activation.
-    pub fn activation(&mut self) -> Result<Option<Activation>, OpError> {
-        self.word("activation")?.as_deref().map(Activation::parse).transpose()
+    pub fn activation(&mut self, name: &str) -> Result<Option<Activation>, OpError> {
+        self.word(name)?.as_deref().map(Activation::parse).transpose()
     }
 
     /// Checks that every attribute was taken.

@@ -1,10 +1,15 @@
-//! Convolution in two dimensions, with groups and an activation that a pass may fuse. ONNX Conv-11.
+//! Convolution in two dimensions, with groups, and with a residual and activations that passes may fuse. ONNX Conv-11.
 //!
-//! Inputs: x [N, C, H, W], weights [O, C/group, kh, kw], and optionally a bias [O]. Output: [N, O, H', W'].
+//! Inputs: x [N, C, H, W], weights [O, C/group, kh, kw], optionally a bias [O], and last the residual [N, O, H', W'] where
+//! there is one. Outputs: [N, O, H', W'], or that cut into successive ranges of channels, each with an activation of its
+//! own. The sum of products, bias and residual is rounded once, after the activation.
+//!
+//! In dumps, `outputs=[64,96,16]` are the channels of the ranges; `activation` is that of all of them, `activation1` that of
+//! the second.
 
 use std::ops::RangeInclusive;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::window::{Window, push_window};
 use super::{Activation, Attribute, AttributeReader, Attributes, OpError, Operator, OutputTypes, check};
@@ -22,20 +27,83 @@ pub struct Conv {
     pub dilations: [usize; 2],
     /// Groups of channels: each output channel reads the input channels of its group alone.
     pub group: usize,
-    /// Applied to the sum and bias.
+    /// Whether the last input is added, before the activation.
+    pub residual: bool,
+    /// Applied last; `None` where there are ranges.
+    pub activation: Option<Activation>,
+    /// Successive ranges of output channels, each an output of its own; none: one output holds all channels.
+    pub ranges: Vec<ConvRange>,
+}
+
+/// A range of a convolution's output channels that is an output of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConvRange {
+    /// How many channels.
+    pub channels: usize,
+    /// Applied to them last.
     pub activation: Option<Activation>,
 }
 
 impl Default for Conv {
-    /// Stride 1, no padding, no dilation, one group, no activation.
+    /// Stride 1, no padding, no dilation, one group, one output, no residual, no activation.
     fn default() -> Self {
-        Self { strides: [1, 1], pads: [0; 4], dilations: [1, 1], group: 1, activation: None }
+        Self {
+            strides: [1, 1],
+            pads: [0; 4],
+            dilations: [1, 1],
+            group: 1,
+            residual: false,
+            activation: None,
+            ranges: Vec::new(),
+        }
     }
 }
 
 impl Conv {
-    fn windows(&self, image: [usize; 2], kernel: [usize; 2]) -> [Window; 2] {
+    pub(super) fn windows(&self, image: [usize; 2], kernel: [usize; 2]) -> [Window; 2] {
         Window::pair(image, kernel, self.strides, self.pads, self.dilations)
+    }
+
+    /// Whether a convolution with this many inputs has a bias, which is then input 2.
+    #[must_use]
+    pub fn has_bias(&self, inputs: usize) -> bool {
+        inputs > 2 + usize::from(self.residual)
+    }
+
+    /// The activation of each output.
+    #[must_use]
+    pub fn activations(&self) -> Vec<Option<Activation>> {
+        match self.ranges.as_slice() {
+            [] => vec![self.activation],
+            ranges => ranges.iter().map(|range| range.activation).collect(),
+        }
+    }
+
+    /// The channels of each output of a convolution with this many.
+    fn channels(&self, outputs: usize) -> Vec<usize> {
+        match self.ranges.as_slice() {
+            [] => vec![outputs],
+            ranges => ranges.iter().map(|range| range.channels).collect(),
+        }
+    }
+
+    /// Checks that the ranges are what all output channels are cut into.
+    fn check_ranges(&self, outputs: usize) -> Result<(), OpError> {
+        if self.ranges.is_empty() {
+            return Ok(());
+        }
+        if self.activation.is_some() {
+            return Err(OpError::Attribute("each range of outputs has an activation of its own".to_owned()));
+        }
+        if self.residual {
+            return Err(OpError::Attribute("a residual is not added to several outputs".to_owned()));
+        }
+        let sum = self.ranges.iter().try_fold(0usize, |sum, range| sum.checked_add(range.channels));
+        if sum != Some(outputs) {
+            let channels = self.channels(outputs);
+            return Err(OpError::Type(format!("the outputs' channels {channels:?} do not add up to {outputs}")));
+        }
+        Ok(())
     }
 }
 
@@ -43,7 +111,7 @@ impl Operator for Conv {
     const NAME: &'static str = "conv";
 
     fn arity(&self) -> RangeInclusive<usize> {
-        2..=3
+        if self.residual { 3..=4 } else { 2..=3 }
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<OutputTypes, OpError> {
@@ -71,24 +139,38 @@ impl Operator for Conv {
                 channels / group
             )));
         }
-        if let Some(bias) = inputs.get(2) {
-            check::vector("the bias", bias, outputs)?;
+        if self.has_bias(inputs.len()) {
+            check::vector("the bias", inputs[2], outputs)?;
         }
-        if let Some(activation) = self.activation {
-            activation.check()?;
-        }
+        self.activations().into_iter().flatten().try_for_each(Activation::check)?;
+        self.check_ranges(outputs)?;
         let [vertical, horizontal] = self.windows([height, width], kernel);
-        let shape = [batch, outputs.into(), vertical.outputs(false)?.into(), horizontal.outputs(false)?.into()];
-        Ok(smallvec![TensorType::new(DType::F32, Shape::new(&shape))])
+        let (height, width) = (vertical.outputs(false)?, horizontal.outputs(false)?);
+        let output = |channels: usize| {
+            TensorType::new(DType::F32, Shape::new(&[batch, channels.into(), height.into(), width.into()]))
+        };
+        if let (true, Some(residual)) = (self.residual, inputs.last()) {
+            let wanted = output(outputs);
+            if **residual != wanted {
+                return Err(OpError::Type(format!("the residual must be {wanted} but is {residual}")));
+            }
+        }
+        Ok(self.channels(outputs).into_iter().map(output).collect())
     }
 
     fn evaluate(&self, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>, OpError> {
         let sizes = check::output_sizes(self, inputs)?;
-        let [batch, outputs, mut out_height, mut out_width] = check::sizes4(&sizes)?;
+        let [batch, _, mut out_height, mut out_width] = check::sizes4(&sizes)?;
+        let outputs = inputs[1].sizes()[0];
+        let image = [out_height, out_width];
         let [_, channels, mut height, mut width] = check::sizes4(inputs[0].sizes())?;
         let [_, depth, kernel_height, kernel_width] = check::sizes4(inputs[1].sizes())?;
         let (x, weights) = (inputs[0].as_f32()?, inputs[1].as_f32()?);
-        let bias = inputs.get(2).map(|bias| bias.as_f32()).transpose()?;
+        let bias = if self.has_bias(inputs.len()) { Some(inputs[2].as_f32()?) } else { None };
+        let residual = match inputs.last() {
+            Some(residual) if self.residual => Some(residual.as_f32()?),
+            _ => None,
+        };
         if [kernel_height, kernel_width] == [1, 1] && self.strides == [1, 1] && self.pads == [0; 4] {
             // A pixel is then a function of the same pixel, so the image is as well one long row.
             (height, width) = (1, height * width);
@@ -96,10 +178,14 @@ impl Operator for Conv {
         }
         let [vertical, horizontal] = self.windows([height, width], [kernel_height, kernel_width]);
         let plane = height * width;
-        let mut result = check::room(check::count(&sizes)?)?;
+        let mut results: Vec<(usize, Option<Activation>, Vec<f32>)> = Vec::new();
+        for (channels, activation) in self.channels(outputs).into_iter().zip(self.activations()) {
+            results.push((channels, activation, check::room(check::count(&[batch, channels, image[0], image[1]])?)?));
+        }
         let mut row = vec![0.0f64; out_width];
         for n in 0..batch {
-            for output in 0..outputs {
+            let ends = results.iter().enumerate().flat_map(|(index, (channels, ..))| vec![index; *channels]);
+            for (output, index) in ends.collect::<Vec<usize>>().into_iter().enumerate() {
                 let first_channel = n * channels + output / (outputs / self.group) * depth;
                 let start = bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
                 for out_y in 0..out_height {
@@ -113,14 +199,23 @@ impl Operator for Conv {
                             accumulate(&mut row, line, taps, &horizontal);
                         }
                     }
-                    result.extend(row.iter().map(|sum| match self.activation {
+                    if let Some(residual) = &residual {
+                        let first = ((n * outputs + output) * out_height + out_y) * out_width;
+                        row.iter_mut().zip(&residual[first..]).for_each(|(sum, x)| *sum += f64::from(*x));
+                    }
+                    let (_, activation, result) = &mut results[index];
+                    result.extend(row.iter().map(|sum| match activation {
                         Some(activation) => check::round(activation.apply(*sum)),
                         None => check::round(*sum),
                     }));
                 }
             }
         }
-        Ok(smallvec![Tensor::from_f32(&sizes, result)?])
+        let mut tensors = SmallVec::new();
+        for (channels, _, result) in results {
+            tensors.push(Tensor::from_f32(&[batch, channels, image[0], image[1]], result)?);
+        }
+        Ok(tensors)
     }
 
     fn attributes(&self) -> Attributes {
@@ -129,20 +224,43 @@ impl Operator for Conv {
         if self.group != 1 {
             list.push(("group".to_owned(), Attribute::size(self.group)));
         }
-        if let Some(activation) = self.activation {
-            list.push(("activation".to_owned(), Attribute::Word(activation.to_string())));
+        if self.residual {
+            list.push(("residual".to_owned(), Attribute::flag(true)));
+        }
+        if !self.ranges.is_empty() {
+            list.push(("outputs".to_owned(), Attribute::sizes(&self.channels(0))));
+        }
+        let activations = self.activations();
+        let common = self.ranges.is_empty() || activations.iter().all(|activation| *activation == activations[0]);
+        for (index, activation) in activations.into_iter().enumerate().take(if common { 1 } else { usize::MAX }) {
+            if let Some(activation) = activation {
+                let name = if common { "activation".to_owned() } else { format!("activation{index}") };
+                list.push((name, Attribute::Word(activation.to_string())));
+            }
         }
         list
     }
 
     fn parse(attributes: &mut AttributeReader) -> Result<Self, OpError> {
-        Ok(Self {
+        let mut conv = Self {
             strides: attributes.size_array("strides", Some([1, 1]))?,
             pads: attributes.size_array("pads", Some([0; 4]))?,
             dilations: attributes.size_array("dilations", Some([1, 1]))?,
             group: attributes.size("group", Some(1))?,
-            activation: attributes.activation()?,
-        })
+            residual: attributes.flag("residual")?,
+            activation: attributes.activation("activation")?,
+            ranges: Vec::new(),
+        };
+        let Some(channels) = attributes.sizes("outputs")? else { return Ok(conv) };
+        if channels.is_empty() {
+            return Err(OpError::Attribute("attribute `outputs` must name the channels of at least one".to_owned()));
+        }
+        let common = conv.activation.take();
+        for (index, channels) in channels.into_iter().enumerate() {
+            let own = attributes.activation(&format!("activation{index}"))?;
+            conv.ranges.push(ConvRange { channels, activation: own.or(common) });
+        }
+        Ok(conv)
     }
 }
 

@@ -127,7 +127,7 @@ impl Operator for Gemm {
             beta: attributes.float("beta", Some(1.0))?,
             trans_a: attributes.flag("trans_a")?,
             trans_b: attributes.flag("trans_b")?,
-            activation: attributes.activation()?,
+            activation: attributes.activation("activation")?,
         })
     }
 }

@@ -185,6 +185,7 @@ pub mod activation;
 pub mod elementwise;
 pub mod window;
 pub use activation::Activation;
+pub use conv::ConvRange;
 pub use window::Pool;
 
 ops! {

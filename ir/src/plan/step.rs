@@ -30,7 +30,7 @@ pub struct Step {
 pub enum StepKind {
     /// Two-dimensional convolution. Inputs: x, and the residual of the same sizes as the output where `residual`.
     /// Constants: weights [O, I/group, kh, kw], and the bias [O] where there are two. Several outputs are successive
-    /// ranges of output channels, each with a destination of its own. Outputs (and the residual) have their channels
+    /// ranges of output channels, each with a destination and an activation of its own; then there is no residual. Outputs (and the residual) have their channels
     /// innermost; x has any strides.
     Conv {
         /// Vertical, horizontal.
@@ -43,8 +43,8 @@ pub enum StepKind {
         group: usize,
         /// Whether the second input is added before the activation.
         residual: bool,
-        /// Applied last.
-        activation: Option<Activation>,
+        /// Applied last, one for each output.
+        activations: Vec<Option<Activation>>,
     },
     /// Pooling over windows. Input: x. Channels innermost.
     Pool {

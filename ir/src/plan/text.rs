@@ -98,7 +98,7 @@ struct Details<'kind>(&'kind StepKind);
 impl Display for Details<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
-            StepKind::Conv { strides, pads, dilations, group, residual, activation } => {
+            StepKind::Conv { strides, pads, dilations, group, residual, activations } => {
                 window(f, *strides, *pads, *dilations)?;
                 if *group != 1 {
                     write!(f, " group={group}")?;
@@ -106,7 +106,7 @@ impl Display for Details<'_> {
                 if *residual {
                     f.write_str(" residual")?;
                 }
-                activated(f, *activation)
+                each_activated(f, activations)
             }
             StepKind::Pool { kind, window: pool } => {
                 write!(f, " kernel={}x{}", pool.kernel[0], pool.kernel[1])?;
@@ -167,6 +167,22 @@ fn activated(f: &mut Formatter<'_>, activation: Option<Activation>) -> fmt::Resu
         Some(activation) => write!(f, " {activation}"),
         None => Ok(()),
     }
+}
+
+/// The activations of several outputs: one where all have the same, else all of them.
+fn each_activated(f: &mut Formatter<'_>, activations: &[Option<Activation>]) -> fmt::Result {
+    let first = activations.first().copied().flatten();
+    if activations.iter().all(|activation| *activation == first) {
+        return activated(f, first);
+    }
+    for (index, activation) in activations.iter().enumerate() {
+        f.write_char(if index > 0 { '/' } else { ' ' })?;
+        match activation {
+            Some(activation) => write!(f, "{activation}")?,
+            None => f.write_str("none")?,
+        }
+    }
+    Ok(())
 }
 
 impl Display for View {

@@ -34,7 +34,8 @@ fn grow(net: &mut Net, values: &mut Vec<ValueId>, choice: Choice) {
             let outputs = if group == 1 { 1 + b % 5 } else { group };
             let w = net.constant(&[outputs, sizes[1] / group, kernel, kernel]);
             let activation = (b % 2 == 0).then_some(Activation::Clip { min: -1.0, max: 4.0 });
-            let conv = Conv { strides: [1 + a % 2, 1], pads: [kernel / 2; 4], dilations: [1, 1], group, activation };
+            let (strides, pads) = ([1 + a % 2, 1], [kernel / 2; 4]);
+            let conv = Conv { strides, pads, group, activation, ..Conv::default() };
             try_add(net, conv.into(), &[x, w])
         }
         2 if image => {

@@ -91,13 +91,13 @@ impl Machine<'_> {
         let all: Vec<&Tensor> = inputs.iter().take(1).chain(constants.iter().copied()).collect();
         let x = &inputs[0];
         let result = match step.kind.clone() {
-            StepKind::Conv { strides, pads, dilations, group, residual, activation } => {
-                let mut sum = evaluate(Conv { strides, pads, dilations, group, activation: None }.into(), &all);
+            StepKind::Conv { strides, pads, dilations, group, residual, activations } => {
+                let op = Conv { strides, pads, dilations, group, ..Conv::default() };
+                let mut sum = evaluate(op.into(), &all);
                 if residual {
                     sum = evaluate(Add.into(), &[&sum, &inputs[1]]);
                 }
-                let sum = apply(activation, &sum);
-                return self.scatter_channels(step, &sum);
+                return self.scatter_channels(step, &sum, &activations);
             }
             StepKind::Pool { kind: PoolKind::Max, window } => evaluate(MaxPool { pool: window }.into(), &[x]),
             StepKind::Pool { kind: PoolKind::Average { count_include_pad }, window } => {
@@ -137,17 +137,17 @@ impl Machine<'_> {
     }
 
     /// Successive ranges of channels to successive outputs.
-    fn scatter_channels(&mut self, step: &Step, sum: &Tensor) {
+    fn scatter_channels(&mut self, step: &Step, sum: &Tensor, activations: &[Option<Activation>]) {
         let [n, channels, h, w] = *sum.sizes() else { panic!("rank 4") };
         let values = sum.as_f32().unwrap().to_vec();
         let mut first = 0;
-        for output in &step.outputs {
+        for (output, activation) in step.outputs.iter().zip(activations) {
             let count = self.view(*output).0.sizes[1];
             let mut part = Vec::new();
             for image in 0..n {
                 part.extend_from_slice(&values[(image * channels + first) * h * w..][..count * h * w]);
             }
-            self.scatter(*output, &Tensor::from_f32(&[n, count, h, w], part).unwrap());
+            self.scatter(*output, &apply(*activation, &Tensor::from_f32(&[n, count, h, w], part).unwrap()));
             first += count;
         }
     }

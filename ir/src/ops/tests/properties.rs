@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::ty;
 use crate::ops::{
-    Activation, Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, Dropout, Flatten, Gemm, GlobalAvgPool, Identity,
-    Input, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu, Reshape, Softmax, Squeeze, Transpose, Unsqueeze,
+    Activation, Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, ConvRange, Dropout, Flatten, Gemm, GlobalAvgPool,
+    Identity, Input, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu, Reshape, Softmax, Squeeze, Transpose, Unsqueeze,
 };
 use crate::tensor::{Tensor, byte_length};
 use crate::types::{DType, Dim, Shape, TensorType};
@@ -37,9 +37,15 @@ fn activation() -> impl Strategy<Value = Option<Activation>> {
 
 fn spatial(size: impl Strategy<Value = usize> + Clone + 'static) -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (pool(size.clone()), size.clone(), activation()).prop_map(|(pool, group, activation)| {
+        4 => (pool(size.clone()), size.clone(), activation(), any::<bool>()).prop_map(|(pool, group, activation, residual)| {
             let Pool { strides, pads, dilations, .. } = pool;
-            Conv { strides, pads, dilations, group, activation }.into()
+            Conv { strides, pads, dilations, group, activation, residual, ranges: Vec::new() }.into()
+        }),
+        2 => (pool(size.clone()), prop::collection::vec((size.clone(), activation()), 1..4)).prop_map(|(pool, ranges)| {
+            let Pool { strides, pads, dilations, .. } = pool;
+            let range = |(channels, activation)| ConvRange { channels, activation };
+            let ranges = ranges.into_iter().map(range).collect();
+            Conv { strides, pads, dilations, ranges, ..Conv::default() }.into()
         }),
         2 => pool(size.clone()).prop_map(|pool| MaxPool { pool }.into()),
         2 => (pool(size.clone()), any::<bool>())
@@ -113,10 +119,18 @@ fn fit(mut op: Op, first: Vec<usize>, long: bool, [a, b, c]: [usize; 3]) -> (Op,
     let rank = first.len();
     let inputs = match &mut op {
         Op::Conv(conv) => {
-            let outputs = a * conv.group;
+            let outputs = match conv.ranges.as_slice() {
+                [] => a * conv.group,
+                ranges => ranges.iter().map(|range| range.channels).sum(),
+            };
             let weights = vec![outputs, first[1] / conv.group.max(1), b, c];
-            let all = [first, weights, vec![outputs]];
-            all[..if long { 3 } else { 2 }].to_vec()
+            let all = [first.clone(), weights, vec![outputs]];
+            let mut inputs = all[..if long { 3 } else { 2 }].to_vec();
+            if conv.residual {
+                let image = conv.windows([first[2], first[3]], [b, c]).map(|window| window.outputs(false).unwrap_or(1));
+                inputs.push(vec![first[0], outputs, image[0], image[1]]);
+            }
+            inputs
         }
         Op::BatchNorm(_) => {
             let vector = vec![first[1]];

@@ -1,7 +1,8 @@
 //! Conv, BatchNorm, Lrn.
 
 use super::{assert_is, evaluate, infer, ramp, tensor};
-use crate::ops::{Activation, BatchNorm, Conv, Lrn};
+use crate::ops::{Activation, BatchNorm, Conv, ConvRange, Lrn, Op};
+use crate::tensor::Tensor;
 
 #[test]
 fn conv_infers_the_output_image() {
@@ -52,7 +53,7 @@ fn conv_refuses() {
 /// From onnxruntime.
 #[test]
 fn conv_computes_groups_dilations_and_uneven_pads() {
-    let conv = Conv { strides: [2, 1], pads: [1, 0, 2, 1], dilations: [1, 2], group: 2, activation: None };
+    let conv = Conv { strides: [2, 1], pads: [1, 0, 2, 1], dilations: [1, 2], group: 2, ..Conv::default() };
     #[rustfmt::skip]
     let expected = [
         -8.0, 32.0, -5.0, -19.0, 11.0, -36.0, 38.0, 19.0, -2.0, 10.0, -33.0, -5.0, 19.0, 25.0, -2.0, -14.0, -21.0, 35.0,
@@ -85,6 +86,54 @@ fn conv_of_one_tap_is_a_matrix_product_of_each_pixel() {
     let bias = tensor(&[1], &[0.5]);
     let found = evaluate(Conv::default(), &[x, weights, bias]);
     assert_is(&found, &[2, 1, 1, 2], &[13.5, 24.5, 57.5, 68.5]);
+}
+
+/// Each output of a convolution.
+fn outputs(conv: Conv, inputs: &[Tensor]) -> Vec<Tensor> {
+    Op::from(conv).evaluate(&inputs.iter().collect::<Vec<_>>()).unwrap().into_vec()
+}
+
+#[test]
+fn conv_cuts_its_channels_into_ranges() {
+    let range = |channels, activation| ConvRange { channels, activation };
+    let ranges = vec![range(1, None), range(2, Some(Activation::Relu))];
+    let conv = Conv { ranges, pads: [1, 0, 0, 0], ..Conv::default() };
+    assert_eq!(infer(conv.clone(), &["f32[N,2,4,5]", "f32[3,2,2,1]", "f32[3]"]), "f32[N,1,4,5] f32[N,2,4,5]");
+    let inputs = [ramp(&[2, 2, 2, 3]), ramp(&[3, 2, 2, 1]), ramp(&[3])];
+    let whole = evaluate(Conv { ranges: Vec::new(), ..conv.clone() }, &inputs);
+    let whole = whole.as_f32().unwrap();
+    let parts = outputs(conv.clone(), &inputs);
+    // Images of 3 channels of 2 × 3 pixels.
+    let slice = |image: usize, channels: std::ops::Range<usize>| {
+        whole[image * 18..][channels.start * 6..channels.end * 6].to_vec()
+    };
+    assert_is(&parts[0], &[2, 1, 2, 3], &[slice(0, 0..1), slice(1, 0..1)].concat());
+    let positive = |values: Vec<f32>| values.into_iter().map(|value| value.max(0.0)).collect::<Vec<f32>>();
+    assert_is(&parts[1], &[2, 2, 2, 3], &[positive(slice(0, 1..3)), positive(slice(1, 1..3))].concat());
+
+    let with = |conv: Conv| infer(conv, &["f32[N,2,4,5]", "f32[4,2,2,1]"]);
+    assert_eq!(with(conv.clone()), "the outputs' channels [1, 2] do not add up to 4");
+    let activated = Conv { activation: Some(Activation::Relu), ..conv };
+    assert_eq!(with(activated), "each range of outputs has an activation of its own");
+}
+
+#[test]
+fn conv_adds_a_residual_before_the_activation() {
+    let conv = Conv { residual: true, activation: Some(Activation::Relu), ..Conv::default() };
+    let x = tensor(&[1, 1, 1, 3], &[1.0, 2.0, 3.0]);
+    let (weights, bias) = (tensor(&[1, 1, 1, 1], &[2.0]), tensor(&[1], &[0.5]));
+    let residual = tensor(&[1, 1, 1, 3], &[1.0, -9.0, 0.25]);
+    let inputs = [x, weights, bias, residual];
+    assert_is(&evaluate(conv.clone(), &inputs), &[1, 1, 1, 3], &[3.5, 0.0, 6.75]);
+    let [x, weights, _, residual] = inputs;
+    assert_is(&evaluate(conv.clone(), &[x, weights, residual]), &[1, 1, 1, 3], &[3.0, 0.0, 6.25]);
+
+    let infer = |conv: Conv, residual: &str| infer(conv, &["f32[N,2,4,5]", "f32[4,2,2,1]", residual]);
+    assert_eq!(infer(conv.clone(), "f32[N,4,3,5]"), "f32[N,4,3,5]");
+    assert_eq!(infer(conv.clone(), "f32[4]"), "the residual must be f32[N,4,3,5] but is f32[4]");
+    let ranges = vec![ConvRange { channels: 4, activation: None }];
+    let refused = infer(Conv { ranges, activation: None, ..conv }, "f32[N,4,3,5]");
+    assert_eq!(refused, "a residual is not added to several outputs");
 }
 
 #[test]

@@ -104,14 +104,14 @@ impl Builder {
     }
 }
 
-pub(crate) fn conv(pads: usize, residual: bool) -> StepKind {
+pub(crate) fn conv(pads: usize, residual: bool, outputs: usize) -> StepKind {
     StepKind::Conv {
         strides: [1, 1],
         pads: [pads; 4],
         dilations: [1, 1],
         group: 1,
         residual,
-        activation: Some(Activation::Relu),
+        activations: vec![Some(Activation::Relu); outputs],
     }
 }
 
@@ -126,10 +126,10 @@ pub(crate) fn plan() -> Plan {
     let first = b.view(root, 0, &[1, 4, 4, 4], &strides);
     let second = b.view(root, 4, &[1, 4, 4, 4], &strides);
     let inner = b.image("inner", [1, 4, 4, 4]);
-    b.step(conv(0, false), &[x], &[first, inner], &[w0, bias0]);
+    b.step(conv(0, false, 2), &[x], &[first, inner], &[w0, bias0]);
     // s1: the other half.
     let w1 = b.constant(DType::F16, &[4, 4, 3, 3]);
-    b.step(conv(1, false), &[inner], &[second], &[w1]);
+    b.step(conv(1, false, 1), &[inner], &[second], &[w1]);
     // s2: a constant for each channel is added in place.
     let c2 = b.constant(DType::F32, &[8]);
     let addend = b.buffer("addend", 8, Place::Constant(c2));

@@ -78,9 +78,11 @@ fn sizes_fit(step: &Step, operands: &Operands<'_>) -> Check {
         return Err("no input or no output".into());
     };
     match &step.kind {
-        StepKind::Conv { strides, pads, dilations, group, residual, .. } => {
+        StepKind::Conv { strides, pads, dilations, group, residual, activations } => {
             let window = [*strides, [pads[0], pads[1]], [pads[2], pads[3]], *dilations];
-            conv_fits(operands, window, *group, *residual)
+            conv_fits(operands, window, *group, *residual)?;
+            let (given, wanted) = (activations.len(), outputs.len());
+            require(given == wanted, || format!("{given} activations for {wanted} outputs"))
         }
         StepKind::Pool { window, .. } => pool_fits(rank4(x)?, rank4(y)?, window),
         StepKind::GlobalAvgPool => {

@@ -117,6 +117,11 @@ fn invariant_8_sizes() {
     expect(8, "4 output channels from weights for 8", |plan| {
         plan.steps[0].outputs.pop();
     });
+    expect(8, "1 activations for 2 outputs", |plan| {
+        if let StepKind::Conv { activations, .. } = &mut plan.steps[0].kind {
+            activations.pop();
+        }
+    });
     expect(8, "a bias of sizes [4, 2]", |plan| plan.constants[1].sizes = vec![4, 2]);
     expect(8, "for 3 channels in 2 groups", |plan| {
         if let StepKind::Conv { group, .. } = &mut plan.steps[0].kind {

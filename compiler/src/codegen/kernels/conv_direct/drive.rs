@@ -60,7 +60,7 @@ fn tile(
         out_step: bytes(output.strides.w),
         residual_step: bytes(output.residual.map_or(0, |strides| strides.w)),
         prefetch: plan.prefetch(segment),
-        post: spec.post.clone(),
+        post: output.post.clone(),
     };
     let name = format!("conv_tile[{}x{}]", pattern.len(), segment.vectors * plan.lanes);
     linker.tile(&name, ARGS, &|a| tile.emit(a))

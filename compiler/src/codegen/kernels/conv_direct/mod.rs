@@ -54,7 +54,7 @@ pub struct ConvInput {
 }
 
 /// A range of output channels with a destination of its own; channels are neighbours in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConvOutput {
     /// How many channels.
     pub channels: usize,
@@ -62,6 +62,8 @@ pub struct ConvOutput {
     pub strides: PixelStrides,
     /// Strides of the residual operand, if this output has one.
     pub residual: Option<PixelStrides>,
+    /// What is applied to the results.
+    pub post: Vec<PostOp>,
 }
 
 /// A convolution, independent of any graph.
@@ -87,8 +89,6 @@ pub struct ConvSpec {
     pub pads: [usize; 2],
     /// Groups; several outputs need one group.
     pub groups: usize,
-    /// What is applied to the results.
-    pub post: Vec<PostOp>,
 }
 
 impl ConvSpec {
@@ -181,7 +181,7 @@ impl ConvSpec {
                 extent(&images(strides))?;
             }
         }
-        if self.post.contains(&PostOp::Add) && self.outputs.iter().any(|output| output.residual.is_none()) {
+        if self.outputs.iter().any(|output| output.post.contains(&PostOp::Add) && output.residual.is_none()) {
             return Err(bad("a residual is added that an output does not have"));
         }
         Ok(())

@@ -110,7 +110,7 @@ pub(in crate::codegen::kernels) fn check_with(
                             }
                         }
                         largest = largest.max(sum.abs());
-                        for op in &spec.post {
+                        for op in &output.post {
                             sum = match *op {
                                 PostOp::Relu => sum.max(0.0),
                                 PostOp::Clip { min, max } => sum.max(min).min(max),
@@ -184,13 +184,12 @@ pub(in crate::codegen::kernels) fn simple(
         input: ConvInput { channels: c, height: h, width: w, strides: nhwc(h, w, c), channel_stride: 1 },
         out_height: out(h),
         out_width: out(w),
-        outputs: vec![ConvOutput { channels: o, strides: nhwc(out(h), out(w), o), residual: None }],
+        outputs: vec![ConvOutput { channels: o, strides: nhwc(out(h), out(w), o), residual: None, post: vec![] }],
         kernel: [kernel; 2],
         strides: [stride; 2],
         dilations: [1; 2],
         pads: [pad; 2],
         groups: 1,
-        post: vec![],
     }
 }
 
@@ -240,9 +239,15 @@ fn several_outputs_are_slices_of_larger_pixels() {
             let mut spec = simple(1, [20, size, size], 1, 1, 1, 0);
             spec.outputs = [64, 96, 16, 5]
                 .into_iter()
-                .map(|channels| ConvOutput { channels, strides: nhwc(size, size, 200), residual: None })
+                .map(|channels| ConvOutput {
+                    channels,
+                    strides: nhwc(size, size, 200),
+                    residual: None,
+                    post: Vec::new(),
+                })
                 .collect();
-            spec.post = vec![PostOp::Relu];
+            spec.outputs[0].post = vec![PostOp::Relu];
+            spec.outputs[2].post = vec![PostOp::Clip { min: -3.0, max: 6.0 }];
             check(&spec, &target, true, 13);
         }
     }
@@ -264,7 +269,7 @@ fn post_operations_in_order() {
             for channels in [1, 13, 32] {
                 let mut spec = simple(2, [6, 5, 9], channels, 3, 1, 1);
                 spec.outputs[0].residual = Some(nhwc(5, 9, channels + 3));
-                spec.post = post.clone();
+                spec.outputs[0].post = post.clone();
                 check(&spec, &target, true, 17 + index as u64);
             }
         }
@@ -302,7 +307,8 @@ fn generated_shapes() {
                 let channels = groups * (1 + numbers.upto(40));
                 let strides = strided(&mut numbers, out_height, out_width, channels);
                 let residual = (post == 2).then(|| strided(&mut numbers, out_height, out_width, channels));
-                ConvOutput { channels, strides, residual }
+                let post = [vec![], vec![PostOp::Relu], vec![PostOp::Add, PostOp::Relu]][post].clone();
+                ConvOutput { channels, strides, residual, post }
             })
             .collect();
         let mut input = ConvInput {
@@ -316,9 +322,7 @@ fn generated_shapes() {
             input.strides = PixelStrides { n: channels * h * w, h: w, w: 1 };
             input.channel_stride = h * w;
         }
-        let post = [vec![], vec![PostOp::Relu], vec![PostOp::Add, PostOp::Relu]][post].clone();
-        let spec =
-            ConvSpec { batch, input, out_height, out_width, outputs, kernel, strides, dilations, pads, groups, post };
+        let spec = ConvSpec { batch, input, out_height, out_width, outputs, kernel, strides, dilations, pads, groups };
         for target in Target::all().unwrap() {
             check(&spec, &target, round % 2 == 0, round);
         }
@@ -351,7 +355,8 @@ fn depthwise_shapes() {
             }
             _ => "depthwise",
         };
-        spec.post = numbers.pick(&[&[][..], &[PostOp::Relu], &[PostOp::Clip { min: 0.0, max: 6.0 }]]).to_vec();
+        spec.outputs[0].post =
+            numbers.pick(&[&[][..], &[PostOp::Relu], &[PostOp::Clip { min: 0.0, max: 6.0 }]]).to_vec();
         for target in Target::all().unwrap() {
             assert!(describe(&spec, &target).unwrap().starts_with(family));
             check(&spec, &target, round % 2 == 0, round);
@@ -365,7 +370,7 @@ fn equal_specs_share_a_kernel() {
     let mut spec = simple(1, [4, 8, 8], 8, 3, 1, 1);
     let first = emit(&mut linker, &spec).unwrap().kernel;
     assert_eq!(emit(&mut linker, &spec).unwrap().kernel, first);
-    spec.post.push(PostOp::Relu);
+    spec.outputs[0].post.push(PostOp::Relu);
     assert_ne!(emit(&mut linker, &spec).unwrap().kernel, first);
 }
 
@@ -383,7 +388,7 @@ fn broken_specs_are_refused() {
     refused(&|spec| spec.groups = 3, "multiple of the groups");
     refused(&|spec| spec.input.strides.n = usize::MAX / 3, "too large");
     refused(&|spec| spec.pads[0] = usize::MAX, "too far");
-    refused(&|spec| spec.post = vec![PostOp::Add], "residual");
+    refused(&|spec| spec.outputs[0].post = vec![PostOp::Add], "residual");
     let spec = simple(1, [4, 8, 8], 8, 3, 1, 1);
     let error = pack(&spec, &target, &[0.0; 5], None, &mut []).unwrap_err().to_string();
     assert!(error.contains("lengths"), "{error}");

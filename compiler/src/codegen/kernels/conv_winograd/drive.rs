@@ -105,7 +105,7 @@ fn output(
         residual_steps: output.residual.as_ref().map_or([0, 0], steps),
         table,
         last_lanes,
-        post: &plan.conv.post,
+        post: &output.post,
     };
     let target = linker.target().clone();
     linker.tile("winograd_output", OutputTile::ARGS, &|a| tile.emit(a, &target))

@@ -102,9 +102,15 @@ fn several_outputs_are_slices_of_larger_pixels() {
             let mut spec = simple(1, [20, size, size], 1, 3, 1, 1);
             spec.outputs = [64, 96, 16, 5]
                 .into_iter()
-                .map(|channels| ConvOutput { channels, strides: nhwc(size, size, 200), residual: None })
+                .map(|channels| ConvOutput {
+                    channels,
+                    strides: nhwc(size, size, 200),
+                    residual: None,
+                    post: Vec::new(),
+                })
                 .collect();
-            spec.post = vec![PostOp::Relu];
+            spec.outputs[0].post = vec![PostOp::Relu];
+            spec.outputs[2].post = vec![PostOp::Clip { min: -3.0, max: 6.0 }];
             check(&spec, 2, &target, true, 13);
         }
     }
@@ -126,7 +132,7 @@ fn post_operations_in_order() {
             for (m, channels) in [(2, 1), (2, 13), (4, 32), (6, 40)] {
                 let mut spec = simple(2, [6, 9, 13], channels, 3, 1, 1);
                 spec.outputs[0].residual = Some(nhwc(9, 13, channels + 3));
-                spec.post = post.clone();
+                spec.outputs[0].post = post.clone();
                 check(&spec, m, &target, true, 17 + index as u64);
             }
         }
@@ -160,10 +166,10 @@ fn generated_shapes() {
                 let channels = 1 + numbers.upto(50);
                 let strides = strided(&mut numbers, out_height, out_width, channels);
                 let residual = (post == 2).then(|| strided(&mut numbers, out_height, out_width, channels));
-                ConvOutput { channels, strides, residual }
+                let post = [vec![], vec![PostOp::Relu], vec![PostOp::Add, PostOp::Relu]][post].clone();
+                ConvOutput { channels, strides, residual, post }
             })
             .collect();
-        spec.post = [vec![], vec![PostOp::Relu], vec![PostOp::Add, PostOp::Relu]][post].clone();
         let m = numbers.pick(&[2, 2, 4]);
         for target in Target::all().unwrap() {
             check(&spec, m, &target, round % 2 == 0, round);

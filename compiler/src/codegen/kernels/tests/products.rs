@@ -42,13 +42,17 @@ pub fn conv() -> Vec<Case> {
                 },
                 out_height: sizes[2],
                 out_width: sizes[3],
-                outputs: vec![ConvOutput { channels, strides: pixel(&y.strides), residual: None }],
+                outputs: vec![ConvOutput {
+                    channels,
+                    strides: pixel(&y.strides),
+                    residual: None,
+                    post: vec![PostOp::Relu],
+                }],
                 kernel: [kernel; 2],
                 strides: [1; 2],
                 dilations: [1; 2],
                 pads: [pad; 2],
                 groups: 1,
-                post: vec![PostOp::Relu],
             };
             let mut weights = Vec::new();
             each(&weight_sizes, |index| weights.push(w.at(index)));

@@ -24,7 +24,8 @@ pub(in super::super) fn conv(context: &mut NodeContext<'_>) -> Imported {
     let group = context.attributes.int("group")?.unwrap_or(1);
     let group = size("group", group)?;
     let window = window(context, image, kernel)?;
-    let op = Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group, activation: None };
+    let (strides, pads, dilations) = (window.strides, window.pads, window.dilations);
+    let op = Conv { strides, pads, dilations, group, ..Conv::default() };
     match context.optional(2) {
         Some(bias) => context.emit(op, &[x, w, bias]),
         None => context.emit(op, &[x, w]),
