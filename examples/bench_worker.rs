@@ -14,8 +14,8 @@
 //! | `rss` | `rss KIB`: the largest resident memory so far |
 //! | `quit`, or the end of the input | the process ends |
 //!
-//! The document of `ready` says on how many threads runs are: THREADS, or fewer where no step has so many tasks. `--exact` asks for direct convolutions
-//! only, which is all that this version has.
+//! The document of `ready` says on how many threads runs are: THREADS, or fewer where no step has so many tasks.
+//! `--exact` asks for direct convolutions only.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -57,7 +57,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
-            "--exact" => {}
+            "--exact" => options.exact = true,
             "--target" => options.target = value()?,
             "--disable-pass" => options.disabled.push(value()?),
             option if option.starts_with("--") => return Err(format!("there is no option {option}").into()),

@@ -26,6 +26,9 @@ pub struct CompileOptions {
     pub target: String,
     /// Passes and lowering decisions to leave out, by name ([`pass_names`]).
     pub disabled: Vec<String>,
+    /// Sums convolutions directly only. Without it they may take Winograd's algorithm where that is faster, whose
+    /// transforms round: results then differ from the direct sums by some 1e-5 of the largest.
+    pub exact: bool,
     /// Verifies the graph after every rewrite, not only at the end.
     pub verify_each: bool,
     /// Stops after this many rewrites: to find the one that breaks a model.
@@ -42,6 +45,7 @@ impl Default for CompileOptions {
             batch: None,
             target: "auto".into(),
             disabled: Vec::new(),
+            exact: false,
             verify_each: false,
             stop_after: None,
             keep_text: false,
@@ -204,6 +208,7 @@ impl Model {
                 .collect(),
             batch,
             symbolic_batch: graph.is_symbolic(),
+            exact: options.exact,
         };
         let lowered = lower::lower_with_report(&concrete, &lower_options)
             .map_err(|source| Error::Lower { model: self.name().into(), source: Box::new(source) })?;
@@ -228,7 +233,8 @@ impl Model {
             fixed_batch(self, Some(plan.batch), batch)?;
         }
         // Verified when it was read; a plan made by hand is checked by its session.
-        Ok(Planned { plan: Arc::new(plan.clone()), passes: None, lowering: None, times: Times::default() })
+        let plan = Plan { exact: plan.exact || options.exact, ..plan.clone() };
+        Ok(Planned { plan: Arc::new(plan), passes: None, lowering: None, times: Times::default() })
     }
 
     /// The plan and its code.

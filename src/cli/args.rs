@@ -40,6 +40,9 @@ pub struct CompileArgs {
     /// Leave a pass out; may be repeated (`incept passes` lists them)
     #[arg(long = "disable-pass", value_name = "PASS")]
     disabled: Vec<String>,
+    /// Sum convolutions directly only, never by Winograd's algorithm
+    #[arg(long)]
+    exact: bool,
     /// Verify the graph after every rewrite
     #[arg(long)]
     verify_each: bool,
@@ -73,6 +76,7 @@ impl CompileArgs {
             batch: self.batch.and_then(|batch| usize::try_from(batch).ok()),
             target: self.target.clone(),
             disabled: self.disabled.clone(),
+            exact: self.exact,
             verify_each: self.verify_each,
             stop_after: self.stop_after,
             ..CompileOptions::default()

@@ -1,7 +1,7 @@
 //! Code generation: machine code for kernels, specialised to each layer's shape.
 //!
 //! Rooms: [`target`] (which instructions the CPU has), [`vector`] (the small vector assembler that inner tiles are
-//! written against), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles),
+//! written against), [`choose`] (the algorithm of a convolution), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles),
 //! [`kernels`] (what is emitted, by family), `steps` (a plan's steps as kernel specs), `module` ([`link()`]: a plan as
 //! a compiled module).
 //!
@@ -13,6 +13,7 @@
 //! 2. Code for an instruction set is emitted only from a [`target::Target`], which exists only where the CPU has it.
 //! 3. Pages are never writable and executable at once.
 
+pub mod choose;
 pub mod epilogue;
 pub mod kernels;
 pub mod link;

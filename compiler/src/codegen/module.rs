@@ -13,9 +13,10 @@ use incept_ir::plan::{ALIGNMENT, Plan, PlanConstant, Step};
 use incept_ir::types::DType;
 use rustc_hash::FxHashMap;
 
+use super::choose;
 use super::CodegenError;
 use super::kernels::batch_norm::{self, Statistics};
-use super::kernels::{Emitted, Spec, conv_direct, gemm, pool};
+use super::kernels::{Emitted, Spec, conv_direct, conv_winograd, gemm, pool};
 use super::link::{self, FunctionRecord, Linker};
 use super::steps::{Argument, Lowered, Packing, constant_of, lower};
 use super::target::Target;
@@ -134,7 +135,7 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Resu
     let mut lines = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
         let mut compile = || {
-            let lowered = lower(&plan, step)?;
+            let lowered = chosen(lower(&plan, step)?, target, plan.exact)?;
             let emitted = lowered.spec.emit(&mut linker)?;
             let (operands, packed_bytes) = weights.place_step(&lowered)?;
             lines.push(StepLine {
@@ -166,6 +167,15 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Resu
     let listing = Listing { code: Arc::clone(&code), level: target.level(), steps: lines };
     let module = CompiledModule { plan, entries, packed: Arc::new(packed), owner: code };
     Ok(Linked { module, listing })
+}
+
+/// The step with the algorithm that is to compute it.
+fn chosen(lowered: Lowered, target: &Target, exact: bool) -> Result<Lowered, CodegenError> {
+    let Spec::Conv(conv) = &lowered.spec else { return Ok(lowered) };
+    match choose::candidates(conv, target, exact)?.first() {
+        Some(best) => Ok(Lowered { spec: choose::spec(conv, best.algorithm), ..lowered }),
+        None => Err(CodegenError::Internal("no algorithm for a convolution")),
+    }
 }
 
 fn at_step(index: usize, step: &Step, error: CodegenError) -> CodegenError {
@@ -224,6 +234,7 @@ impl Weights<'_> {
         let len = match (&lowered.packing, &lowered.spec) {
             (Packing::None, _) => 0,
             (Packing::Conv(..), Spec::Conv(spec)) => conv_direct::packed_len(spec, self.target)?,
+            (Packing::Conv(..), Spec::Winograd(spec)) => conv_winograd::packed_len(spec, self.target)?,
             (Packing::Divisors, Spec::Pool(spec)) => pool::packed_len(spec)?,
             (Packing::Gemm(..), Spec::Gemm(spec)) => gemm::packed_len(spec, self.target)?,
             (Packing::BatchNorm(_, channels, _), Spec::BatchNorm(_)) => channels.saturating_mul(2),
@@ -284,6 +295,10 @@ impl Weights<'_> {
             (Packing::Conv(weights, bias), Spec::Conv(spec)) => {
                 let bias = optional(bias)?;
                 conv_direct::pack(spec, self.target, &self.constant(*weights)?.1, bias.as_deref(), out)
+            }
+            (Packing::Conv(weights, bias), Spec::Winograd(spec)) => {
+                let bias = optional(bias)?;
+                conv_winograd::pack(spec, self.target, &self.constant(*weights)?.1, bias.as_deref(), out)
             }
             (Packing::Divisors, Spec::Pool(spec)) => pool::pack(spec, out),
             (Packing::Gemm(matrix, addend, factors), Spec::Gemm(spec)) => {

@@ -117,6 +117,7 @@ pub(super) fn plan(draft: &Draft<'_>, options: &LowerOptions) -> Plan {
     plan.name = graph.name().to_string();
     plan.batch = options.batch;
     plan.symbolic_batch = options.symbolic_batch;
+    plan.exact = options.exact;
     plan.constants = constants.used;
     plan.memory = Memory {
         arena_bytes: placement.bytes,

@@ -45,11 +45,13 @@ pub struct LowerOptions {
     pub batch: usize,
     /// Whether the model's batch was symbolic; the plan records it.
     pub symbolic_batch: bool,
+    /// Whether convolutions are summed directly only; the plan records it.
+    pub exact: bool,
 }
 
 impl Default for LowerOptions {
     fn default() -> Self {
-        Self { disabled: Vec::new(), batch: 1, symbolic_batch: false }
+        Self { disabled: Vec::new(), batch: 1, symbolic_batch: false, exact: false }
     }
 }
 

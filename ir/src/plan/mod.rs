@@ -39,6 +39,8 @@ pub struct Plan {
     pub batch: usize,
     /// Whether the model's batch was symbolic, so that another batch size needs only another compilation.
     pub symbolic_batch: bool,
+    /// Whether convolutions are summed directly only: no algorithm (Winograd's) that rounds intermediate transforms.
+    pub exact: bool,
     /// Root buffers.
     pub buffers: Vec<Buffer>,
     /// Views into them.

@@ -48,10 +48,11 @@ pub fn print(plan: &Plan) -> String {
 pub fn summary(plan: &Plan) -> String {
     let batch = if plan.symbolic_batch { " (symbolic)" } else { "" };
     let kinds: Vec<String> = plan.steps_by_kind().iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let exact = if plan.exact { ", exact" } else { "" };
     let memory = &plan.memory;
     let proven = if memory.proven_optimal { "optimal" } else { "not proven optimal" };
     format!(
-        "plan \"{}\" batch {}{batch}\n{} steps: {}\narena {} bytes, lower bound {}, {proven} ({})\ncopied {} bytes a \
+        "plan \"{}\" batch {}{batch}{exact}\n{} steps: {}\narena {} bytes, lower bound {}, {proven} ({})\ncopied {} bytes a \
          run, weights {} bytes\n",
         plan.name,
         plan.batch,

@@ -56,6 +56,15 @@ pub struct Emitted {
     pub name: String,
 }
 
+/// What a kernel is estimated to take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Cycles of one core, with everything in the second-level cache.
+    pub cycles: f64,
+    /// Bytes of packed weights that are read, as often as they are.
+    pub weight_bytes: u64,
+}
+
 macro_rules! table {
     ($($(#[doc = $doc:literal])* $variant:ident: $spec:ty = $module:ident, $name:literal;)*) => {
         /// A kernel to emit: the table of all families.
@@ -111,6 +120,8 @@ macro_rules! table {
 table! {
     /// Convolution, direct: an implicit matrix product, or by channels where it is depthwise.
     Conv: conv_direct::ConvSpec = conv_direct, "conv";
+    /// Convolution by Winograd's algorithm.
+    Winograd: conv_winograd::WinogradSpec = conv_winograd, "winograd";
     /// Maximum or average over windows.
     Pool: pool::PoolSpec = pool, "pool";
     /// Average of whole planes.

@@ -20,7 +20,7 @@ pub(super) mod tests;
 
 pub use pack::{pack, packed_len};
 
-use super::Emitted;
+use super::{Emitted, Estimate};
 use super::window::Axis;
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue::PostOp;
@@ -197,6 +197,14 @@ pub fn emit(linker: &mut Linker, spec: &ConvSpec) -> Result<Emitted, CodegenErro
         let plan = plan::Plan::new(spec, linker.target())?;
         drive::emit(linker, &plan)
     })
+}
+
+/// The estimated time.
+///
+/// # Errors
+/// [`CodegenError::BadSpec`] for an inconsistent spec.
+pub fn estimate(spec: &ConvSpec, target: &Target) -> Result<Estimate, CodegenError> {
+    Ok(plan::Plan::new(spec, target)?.estimate(target))
 }
 
 /// The tiles that [`emit`] would choose, for people: `pixels x vectors` of each kind of panel.

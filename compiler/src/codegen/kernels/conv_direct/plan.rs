@@ -3,7 +3,7 @@
 use super::{ConvSpec, PixelStrides};
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue;
-use crate::codegen::kernels::depthwise;
+use crate::codegen::kernels::{Estimate, depthwise};
 use crate::codegen::kernels::window::{Run, runs};
 use crate::codegen::target::{Level, Target};
 
@@ -167,6 +167,23 @@ impl Plan {
         const AHEAD: i64 = 8192;
         let few = self.spec.out_height.saturating_mul(segment.tiles()) <= FEW;
         if few && segment.panel_floats * 4 > 2 * AHEAD as usize { AHEAD } else { 0 }
+    }
+
+    /// The estimated time.
+    pub fn estimate(&self, target: &Target) -> Estimate {
+        let taps = self.spec.kernel[0] * self.spec.kernel[1];
+        let rows = [self.spec.batch, self.spec.groups, self.spec.out_height];
+        let rows = rows.into_iter().map(|count| count as f64).product::<f64>();
+        let panel = |segment: &Segment| -> f64 {
+            let tile = |run: &Run| {
+                run.count as f64 * cost(target, run.pattern.len(), segment.vectors, taps.saturating_mul(self.depth))
+            };
+            segment.count as f64 * segment.runs.iter().map(tile).sum::<f64>()
+        };
+        let cycles = rows * self.segments.iter().map(panel).sum::<f64>();
+        let passes = if self.panels_outside { 1 } else { self.blocks.saturating_mul(self.spec.batch) };
+        let floats = self.group_floats.saturating_mul(self.spec.groups).saturating_mul(passes);
+        Estimate { cycles, weight_bytes: (floats as u64).saturating_mul(4) }
     }
 
     /// The tiles of each kind of panel: `pixels x vectors`.

@@ -34,7 +34,7 @@ mod tests;
 
 pub use pack::{pack, packed_len};
 
-use super::Emitted;
+use super::{Emitted, Estimate};
 use super::conv_direct::ConvSpec;
 use crate::codegen::CodegenError;
 use crate::codegen::link::Linker;
@@ -115,6 +115,14 @@ pub fn emit(linker: &mut Linker, spec: &WinogradSpec) -> Result<Emitted, Codegen
 /// As [`emit`].
 pub fn describe(spec: &WinogradSpec, target: &Target) -> Result<String, CodegenError> {
     Ok(plan::Plan::new(spec, target)?.name())
+}
+
+/// The estimated time.
+///
+/// # Errors
+/// As [`emit`].
+pub fn estimate(spec: &WinogradSpec, target: &Target) -> Result<Estimate, CodegenError> {
+    Ok(plan::Plan::new(spec, target)?.estimate(target))
 }
 
 /// The work of the three parts.

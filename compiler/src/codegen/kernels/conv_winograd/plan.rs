@@ -4,6 +4,7 @@ use super::program::{Op, Program};
 use super::transform::{Matrix, Transform};
 use super::{Cost, WinogradSpec, bad, grid::Grid, supports};
 use crate::codegen::CodegenError;
+use crate::codegen::kernels::Estimate;
 use crate::codegen::kernels::conv_direct::{ConvSpec, plan as direct};
 use crate::codegen::target::{Level, Target};
 
@@ -312,6 +313,27 @@ impl Plan {
             weight_bytes: product(&[4, self.floats]),
             blocks: self.blocks as u64,
         }
+    }
+
+    /// The estimated time.
+    pub fn estimate(&self, target: &Target) -> Estimate {
+        let depth = self.conv.input.channels;
+        let panel = |segment: &Segment| {
+            let time = |rows: usize| direct::cost(target, rows, segment.vectors, depth);
+            let smaller = (self.row_tiles - self.larger) as f64 * time(self.rows);
+            let larger = if self.larger > 0 { self.larger as f64 * time(self.rows + 1) } else { 0.0 };
+            segment.count as f64 * (smaller + larger)
+        };
+        let products = self.positions as f64 * self.segments.iter().map(panel).sum::<f64>();
+        // Two operations a cycle at best; registers that are too few, loads and stores take as much again.
+        let transform = |grid: &Grid, ends: usize| (grid.len() + ends) as f64;
+        let pixels = self.m[0] * self.m[1];
+        let vectors = |channels: usize| (self.all_tiles as f64) * channels.div_ceil(self.lanes) as f64;
+        let outputs: usize = self.conv.outputs.iter().map(|output| output.channels.next_multiple_of(self.lanes)).sum();
+        let transforms = vectors(depth) * transform(&self.input, 2 * self.positions)
+            + vectors(outputs) * transform(&self.output, self.positions + pixels);
+        let weight_bytes = (self.floats as u64).saturating_mul(4).saturating_mul(self.blocks as u64);
+        Estimate { cycles: products + transforms, weight_bytes }
     }
 
     /// The transform, then the register tiles of each kind of panel: `tiles x channels`.

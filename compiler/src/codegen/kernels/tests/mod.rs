@@ -63,6 +63,7 @@ impl Case {
 fn cases(family: Family) -> Vec<Case> {
     match family {
         Family::Conv => products::conv(),
+        Family::Winograd => products::winograd(),
         Family::Gemm => products::gemm(),
         Family::MatMul => products::matmul(),
         Family::Pool => layers::pool(),
@@ -167,6 +168,7 @@ macro_rules! families {
 
 families! {
     conv: Conv, 20;
+    winograd: Winograd, 14;
     pool: Pool, 250;
     global_pool: GlobalPool, 40;
     elementwise: Elementwise, 200;

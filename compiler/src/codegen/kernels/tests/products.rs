@@ -2,6 +2,7 @@
 
 use super::super::Spec;
 use super::super::conv_direct::{self, ConvInput, ConvOutput, ConvSpec, PixelStrides};
+use super::super::conv_winograd::{self, WinogradSpec};
 use super::super::gemm::{self, Factors, GemmSpec};
 use super::super::matmul::MatMulSpec;
 use super::arrays::{COUNTS, Layout, Random, Tensor, each};
@@ -9,12 +10,21 @@ use super::{Case, Input};
 use crate::codegen::epilogue::PostOp;
 
 pub fn conv() -> Vec<Case> {
+    convolutions(&[1, 3], &Layout::ALL, &Spec::Conv)
+}
+
+/// `F(2, 3)`, whose factors are powers of two: exact on small integers.
+pub fn winograd() -> Vec<Case> {
+    convolutions(&[3], &Layout::CHANNELS, &|conv| Spec::Winograd(WinogradSpec { conv, m: 2 }))
+}
+
+fn convolutions(kernels: &[usize], layouts: &[Layout], make: &dyn Fn(ConvSpec) -> Spec) -> Vec<Case> {
     let mut random = Random::new(21);
     let mut cases = Vec::new();
     for channels in COUNTS {
-        for kernel in [1, 3] {
+        for &kernel in kernels {
             let sizes = [1 + random.below(2), 1 + random.below(5), 3 + random.below(5), 3 + random.below(5)];
-            let x = Tensor::small(&sizes, random.pick(&Layout::ALL).strides(&sizes), &mut random);
+            let x = Tensor::small(&sizes, random.pick(layouts).strides(&sizes), &mut random);
             let weight_sizes = [channels, sizes[1], kernel, kernel];
             let w = Tensor::small(&weight_sizes, Layout::RowMajor.strides(&weight_sizes), &mut random);
             let out = [sizes[0], channels, sizes[2], sizes[3]];
@@ -56,14 +66,23 @@ pub fn conv() -> Vec<Case> {
             };
             let mut weights = Vec::new();
             each(&weight_sizes, |index| weights.push(w.at(index)));
+            let spec = make(spec);
             let packing = spec.clone();
-            let pack = move |target: &_| {
-                let mut packed = vec![f32::NAN; conv_direct::packed_len(&packing, target).unwrap()];
-                conv_direct::pack(&packing, target, &weights, None, &mut packed).unwrap();
-                packed
+            let pack = move |target: &_| match &packing {
+                Spec::Winograd(spec) => {
+                    let mut packed = vec![f32::NAN; conv_winograd::packed_len(spec, target).unwrap()];
+                    conv_winograd::pack(spec, target, &weights, None, &mut packed).unwrap();
+                    packed
+                }
+                Spec::Conv(spec) => {
+                    let mut packed = vec![f32::NAN; conv_direct::packed_len(spec, target).unwrap()];
+                    conv_direct::pack(spec, target, &weights, None, &mut packed).unwrap();
+                    packed
+                }
+                other => panic!("{other:?} is no convolution"),
             };
             let inputs = vec![Input::Tensor(x), Input::Packed(Box::new(pack))];
-            let case = Case::new(Spec::Conv(spec), y, inputs);
+            let case = Case::new(spec, y, inputs);
             cases.push(Case { order: vec![Err(0), Err(1), Ok(0)], ..case });
         }
     }

@@ -1,0 +1,93 @@
+//! Which algorithm computes a convolution: candidates, their estimated times, and the choice.
+//!
+//! The estimate counts cycles of register tiles (as the tiles' own planners do) and the bytes of packed weights, which
+//! stream from beyond the second-level cache: in a whole network each layer finds its weights pushed out by the others'.
+//! It depends on the spec, the target and its cache sizes alone, so the same machine always chooses the same.
+//!
+//! Winograd's algorithm is a candidate only where its error is known to stay within what a network tolerates
+//! ([`MOST_INPUTS`]); a plan that is [`exact`](incept_ir::plan::Plan::exact) has direct sums only.
+
+use std::fmt;
+
+use super::CodegenError;
+use super::kernels::Spec;
+use super::kernels::conv_direct::{self, ConvSpec};
+use super::kernels::conv_winograd::{self, WinogradSpec};
+use super::target::Target;
+
+/// Most inputs of a transform along an axis (`m + taps - 1`) when both axes are transformed, and when one is. Larger ones
+/// have an error above some 2e-5 of the largest result on layers with He-initialised weights.
+pub const MOST_INPUTS: [usize; 2] = [7, 8];
+
+/// Bytes of weights that arrive in a cycle from beyond the second-level cache.
+const BYTES_A_CYCLE: f64 = 8.0;
+
+/// How a convolution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Sums of products.
+    Direct,
+    /// Winograd's, with output tiles of `m` pixels along each axis that has more than one tap.
+    Winograd {
+        /// Output pixels of a tile along an axis.
+        m: usize,
+    },
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Winograd { m } => write!(f, "winograd-{m}"),
+        }
+    }
+}
+
+/// An algorithm that could compute a convolution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Its estimated time in cycles of one core.
+    pub cycles: f64,
+}
+
+/// The kernel that computes a convolution by an algorithm.
+#[must_use]
+pub fn spec(conv: &ConvSpec, algorithm: Algorithm) -> Spec {
+    match algorithm {
+        Algorithm::Direct => Spec::Conv(conv.clone()),
+        Algorithm::Winograd { m } => Spec::Winograd(WinogradSpec { conv: conv.clone(), m }),
+    }
+}
+
+/// All algorithms that may compute a convolution, the one to choose first. There is always the direct one.
+///
+/// # Errors
+/// [`CodegenError::BadSpec`] for an inconsistent spec.
+pub fn candidates(conv: &ConvSpec, target: &Target, exact: bool) -> Result<Vec<Candidate>, CodegenError> {
+    let time = |cycles: f64, weight_bytes: f64| {
+        let streamed = if weight_bytes > target.l2_bytes() as f64 / 2.0 { weight_bytes / BYTES_A_CYCLE } else { 0.0 };
+        cycles.max(streamed)
+    };
+    let direct = conv_direct::estimate(conv, target)?;
+    let mut found =
+        vec![Candidate { algorithm: Algorithm::Direct, cycles: time(direct.cycles, direct.weight_bytes as f64) }];
+    if !exact && conv_winograd::supports(conv).is_ok() {
+        for m in sizes(conv.kernel) {
+            let winograd = conv_winograd::estimate(&WinogradSpec { conv: conv.clone(), m }, target)?;
+            let cycles = time(winograd.cycles, winograd.weight_bytes as f64);
+            found.push(Candidate { algorithm: Algorithm::Winograd { m }, cycles });
+        }
+    }
+    found.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+    Ok(found)
+}
+
+/// Output tiles whose error is within bounds for a window.
+fn sizes(kernel: [usize; 2]) -> impl Iterator<Item = usize> {
+    let most_taps = kernel.into_iter().max().unwrap_or(1);
+    let axes = kernel.into_iter().filter(|taps| *taps > 1).count();
+    let most = if axes == 2 { MOST_INPUTS[0] } else { MOST_INPUTS[1] };
+    2..=(most + 1).saturating_sub(most_taps)
+}
