@@ -299,11 +299,12 @@ fn table(target: &Target) -> Outcome<()> {
 
 /// The 3×3 layers by Winograd's algorithm; `direct` has the times of all layers alone and in a row.
 fn winograd(target: &Target, roof_rate: f64, direct: &[(f64, f64)]) -> Outcome<()> {
-    const SIZES: [usize; 3] = [2, 3, 4];
-    let three = |layer: &Layer| layer.3 == 3;
+    const SIZES: [usize; 4] = [2, 3, 4, 5];
+    let three = |layer: &Layer| layer.3 > 1;
     let mut columns = Vec::new();
     for m in SIZES {
-        let make = |layer: &Layer| convolution(layer, three(layer).then_some(m), target);
+        let make =
+            |layer: &Layer| convolution(layer, three(layer).then_some(if layer.4 > 1 { m.min(4) } else { m }), target);
         let mut jobs = LAYERS.iter().map(make).collect::<Outcome<Vec<_>>>()?;
         let mut alone = Vec::new();
         for (layer, job) in LAYERS.iter().zip(&mut jobs) {

@@ -74,7 +74,7 @@ pub fn candidates(conv: &ConvSpec, target: &Target, exact: bool) -> Result<Vec<C
     let mut found =
         vec![Candidate { algorithm: Algorithm::Direct, cycles: time(direct.cycles, direct.weight_bytes as f64) }];
     if !exact && conv_winograd::supports(conv).is_ok() {
-        for m in sizes(conv.kernel) {
+        for m in sizes(conv) {
             let winograd = conv_winograd::estimate(&WinogradSpec { conv: conv.clone(), m }, target)?;
             let cycles = time(winograd.cycles, winograd.weight_bytes as f64);
             found.push(Candidate { algorithm: Algorithm::Winograd { m }, cycles });
@@ -84,8 +84,10 @@ pub fn candidates(conv: &ConvSpec, target: &Target, exact: bool) -> Result<Vec<C
     Ok(found)
 }
 
-/// Output tiles whose error is within bounds for a window.
-fn sizes(kernel: [usize; 2]) -> impl Iterator<Item = usize> {
+/// Output tiles whose error is within bounds.
+fn sizes(conv: &ConvSpec) -> impl Iterator<Item = usize> {
+    let [vertical, horizontal] = conv.strides;
+    let kernel = [conv.kernel[0].div_ceil(vertical), conv.kernel[1].div_ceil(horizontal)];
     let most_taps = kernel.into_iter().max().unwrap_or(1);
     let axes = kernel.into_iter().filter(|taps| *taps > 1).count();
     let most = if axes == 2 { MOST_INPUTS[0] } else { MOST_INPUTS[1] };

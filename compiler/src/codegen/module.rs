@@ -13,8 +13,8 @@ use incept_ir::plan::{ALIGNMENT, Plan, PlanConstant, Step};
 use incept_ir::types::DType;
 use rustc_hash::FxHashMap;
 
-use super::choose;
 use super::CodegenError;
+use super::choose;
 use super::kernels::batch_norm::{self, Statistics};
 use super::kernels::{Emitted, Spec, conv_direct, conv_winograd, gemm, pool};
 use super::link::{self, FunctionRecord, Linker};

@@ -20,8 +20,8 @@ pub(super) mod tests;
 
 pub use pack::{pack, packed_len};
 
-use super::{Emitted, Estimate};
 use super::window::Axis;
+use super::{Emitted, Estimate};
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue::PostOp;
 use crate::codegen::link::Linker;

@@ -3,8 +3,8 @@
 use super::{ConvSpec, PixelStrides};
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue;
-use crate::codegen::kernels::{Estimate, depthwise};
 use crate::codegen::kernels::window::{Run, runs};
+use crate::codegen::kernels::{Estimate, depthwise};
 use crate::codegen::target::{Level, Target};
 
 /// Widest panel, in vectors.

@@ -4,6 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 
+use super::fold::Folding;
 use super::plan::{Plan, Segment};
 use super::tile::{InputTile, OutputTile, Product};
 use crate::codegen::CodegenError;
@@ -50,7 +51,8 @@ pub(super) fn emit(linker: &mut Linker, plan: &Plan) -> Result<Emitted, CodegenE
     let name = plan.name();
     let tiles = Tiles {
         clear: clear(linker, plan)?,
-        input: Pair { inside: input(linker, plan, false)?, edge: input(linker, plan, true)? },
+        // A folded image has its padding in it.
+        input: Pair { inside: input(linker, plan, false)?, edge: input(linker, plan, plan.fold.is_none())? },
         segments: plan.segments.iter().map(|segment| segment_tiles(linker, plan, segment)).collect::<Result<_, _>>()?,
     };
     let kernel = linker.kernel(&name, |nest| Driver::new(nest, plan, &tiles).emit(nest))?;
@@ -272,6 +274,24 @@ impl<'a> Driver<'a> {
         let steps = steps(&conv.input.strides);
         let (table, v) = (self.at(nest, plan.scratch.inputs), self.at(nest, plan.scratch.v));
         let (spill, zeros) = (self.at(nest, plan.scratch.spill), self.at(nest, plan.scratch.zeros));
+        if let Some(fold) = &plan.fold {
+            let folded = self.at(nest, plan.scratch.folded);
+            let folding = Folding { plan, fold, input: self.input, folded, zeros };
+            let (first, _) = nest.div_rem(block.begin, plan.tiles[1] as u64);
+            let last = nest.offset(block.end, plan.tiles[1] as i64 - 1);
+            let (end, _) = nest.div_rem(last, plan.tiles[1] as u64);
+            folding.emit(nest, first, end)?;
+            return nest.for_range(block.begin, block.end, 1, |nest, tile| {
+                let local = nest.sub(tile, block.begin);
+                let to = nest.step(v, local, bytes(plan.tile_stride));
+                let (row, column) = nest.div_rem(tile, plan.tiles[1] as u64);
+                let row = nest.sub(row, first);
+                let from = nest.step(folded, row, bytes(fold.pitch * conv.input.strides.h));
+                let from = nest.step(from, column, bytes(plan.m[1] * conv.input.strides.w));
+                nest.call(self.tiles.input.inside, &[from, to, spill]);
+                Ok(())
+            });
+        }
         nest.for_range(block.begin, block.end, 1, |nest, tile| {
             let local = nest.sub(tile, block.begin);
             let to = nest.step(v, local, bytes(plan.tile_stride));

@@ -1,4 +1,4 @@
-//! Winograd convolution: `F(m, r)` along each axis with more than one tap, for stride 1.
+//! Winograd convolution: `F(m, r)` along each axis with more than one tap, for stride 1, and for stride 2 by parts.
 //!
 //! An output tile of `m × m` pixels comes from `n × n` input pixels, `n = m + r - 1`, by `n²` products for each pair of
 //! channels instead of `m² r²`. The products of many tiles are `n²` matrix products, which take nearly all the time:
@@ -13,6 +13,8 @@
 //!
 //! Operands of a kernel: input, packed weights, the outputs in order, the residuals of the outputs that have one.
 //!
+//! A convolution of stride 2 on few channels is [folded](fold) into one of stride 1 first.
+//!
 //! Rooms: [`rational`], [`transform`] (the matrices), [`program`] (their straight-line programs), [`grid`] (both axes on
 //! registers), and the kernel: its plan, register tiles, driver and packing.
 //!
@@ -21,6 +23,7 @@
 //! 2. No byte outside the views that the spec describes is touched; padding is never read.
 
 mod drive;
+mod fold;
 pub mod grid;
 pub mod pack;
 mod plan;
@@ -34,8 +37,8 @@ mod tests;
 
 pub use pack::{pack, packed_len};
 
-use super::{Emitted, Estimate};
 use super::conv_direct::ConvSpec;
+use super::{Emitted, Estimate};
 use crate::codegen::CodegenError;
 use crate::codegen::link::Linker;
 use crate::codegen::target::Target;
@@ -75,12 +78,20 @@ fn bad(reason: impl Into<String>) -> CodegenError {
 /// Whether a convolution can take this algorithm at all (with some `m`).
 ///
 /// # Errors
-/// [`CodegenError::BadSpec`] with the reason: an inconsistent spec, strides, dilations, groups, a window of a single tap
-/// or one of more than seven along an axis, or input channels that are not neighbours in memory.
+/// [`CodegenError::BadSpec`] with the reason: an inconsistent spec, dilations, groups, strides other than 1 (or 2 along
+/// both axes on a few channels and a window of at least 3 × 3 taps), a window of a single tap or one of more than seven
+/// along an axis, or input channels that are not neighbours in memory (for stride 1).
 pub fn supports(conv: &ConvSpec) -> Result<(), CodegenError> {
     conv.validate()?;
-    if conv.strides != [1, 1] || conv.dilations != [1, 1] {
-        return Err(bad("strides and dilations must be 1"));
+    if conv.dilations != [1, 1] {
+        return Err(bad("dilations must be 1"));
+    }
+    let folds = conv.strides == [fold::STRIDE; 2];
+    if conv.strides != [1, 1] && !folds {
+        return Err(bad("strides must be 1, or 2 along both axes"));
+    }
+    if folds && (conv.input.channels > fold::MOST_CHANNELS || conv.kernel.iter().any(|&taps| taps < 3)) {
+        return Err(bad("strides of 2 need few input channels and a window of at least 3 x 3 taps"));
     }
     if conv.groups != 1 {
         return Err(bad("groups are not supported"));
@@ -88,7 +99,7 @@ pub fn supports(conv: &ConvSpec) -> Result<(), CodegenError> {
     if conv.kernel == [1, 1] || conv.kernel.iter().any(|&taps| taps > MOST_TAPS) {
         return Err(bad(format!("a window of {} x {} taps", conv.kernel[0], conv.kernel[1])));
     }
-    if conv.input.channel_stride != 1 && conv.input.channels > 1 {
+    if !folds && conv.input.channel_stride != 1 && conv.input.channels > 1 {
         return Err(bad(format!(
             "input channels must be neighbours, but their stride is {}",
             conv.input.channel_stride

@@ -37,12 +37,17 @@ pub fn pack(
     let plan = Plan::new(spec, target)?;
     let conv = &plan.conv;
     let (channels, depth) = (conv.out_channels(), conv.input.channels);
-    let filter = depth * conv.kernel[0] * conv.kernel[1];
+    let filter = spec.conv.input.channels * spec.conv.kernel[0] * spec.conv.kernel[1];
     let needed = (channels * filter, channels, plan.floats);
     let given = (weights.len(), bias.map_or(channels, <[f32]>::len), out.len());
     if needed != given {
         return Err(bad(format!("lengths of weights, bias and packed weights are {given:?}, not {needed:?}")));
     }
+    let folded = plan.fold.as_ref().map(|fold| fold.weights(weights));
+    let (weights, filter) = match &folded {
+        Some(folded) => (&folded[..], depth * conv.kernel[0] * conv.kernel[1]),
+        None => (weights, filter),
+    };
     let program = Steps::new(&plan.weights);
     let mut values = vec![[0.0; WIDE]; program.values];
     let mut first_channel = 0;

@@ -1,5 +1,6 @@
 //! The choice of register tiles, blocks and tasks for one convolution; no code.
 
+use super::fold::{self, Fold};
 use super::program::{Op, Program};
 use super::transform::{Matrix, Transform};
 use super::{Cost, WinogradSpec, bad, grid::Grid, supports};
@@ -51,6 +52,8 @@ pub(super) struct Scratch {
     pub zeros: usize,
     /// A panel's channels that nobody reads.
     pub dump: usize,
+    /// The folded rows of the input.
+    pub folded: usize,
     /// Spilled registers.
     pub spill: usize,
     /// The transformed input, `[position][tile][channel]`.
@@ -64,8 +67,10 @@ pub(super) struct Scratch {
 /// What is emitted for one convolution.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// The convolution.
+    /// The convolution, of stride 1.
     pub conv: ConvSpec,
+    /// What it was folded from, if it had another stride.
+    pub fold: Option<Fold>,
     /// Output pixels of a tile, vertical and horizontal.
     pub m: [usize; 2],
     /// Input pixels of a tile.
@@ -121,9 +126,18 @@ fn program(matrix: &Matrix) -> Result<Program, CodegenError> {
 impl Plan {
     /// Plans a convolution for a target.
     pub fn new(spec: &WinogradSpec, target: &Target) -> Result<Self, CodegenError> {
-        let conv = &spec.conv;
-        supports(conv)?;
-        let m = conv.kernel.map(|taps| if taps == 1 { 1 } else { spec.m });
+        supports(&spec.conv)?;
+        let large = || bad("the convolution is too large");
+        let m = spec.conv.kernel.map(|taps| if taps == 1 { 1 } else { spec.m });
+        if m.contains(&0) {
+            return Err(bad(format!("there is no transform of {} outputs", spec.m)));
+        }
+        let (conv, fold) = if spec.conv.strides == [1, 1] {
+            (spec.conv.clone(), None)
+        } else {
+            let (conv, fold) = fold::fold(&spec.conv, m).ok_or_else(large)?;
+            (conv, Some(fold))
+        };
         let axis = |index: usize| {
             let taps = conv.kernel[index];
             Transform::new(m[index], taps).ok_or_else(|| bad(format!("there is no transform F({}, {taps})", spec.m)))
@@ -139,10 +153,11 @@ impl Plan {
             _ => return Err(CodegenError::Internal("a transform without a point at 1")),
         };
         let tiles = [conv.out_height.div_ceil(m[0]), conv.out_width.div_ceil(m[1])];
-        let large = || bad("the convolution is too large");
         let all_tiles = conv.batch.checked_mul(tiles[0]).and_then(|t| t.checked_mul(tiles[1])).ok_or_else(large)?;
+        let tile_stride = spread(conv.input.channels);
         let mut plan = Self {
-            conv: conv.clone(),
+            conv,
+            fold,
             m,
             n,
             positions: n[0] * n[1],
@@ -163,7 +178,7 @@ impl Plan {
             chunk: 1,
             chunks: 1,
             floats: 0,
-            tile_stride: spread(conv.input.channels),
+            tile_stride,
             v_stride: 0,
             product_stride: 0,
             fetch: false,
@@ -259,6 +274,11 @@ impl Plan {
             blocks = blocks.max(wanted.min(self.row_tiles));
         }
         self.block = self.row_tiles.div_ceil(blocks);
+        // Folded rows are shared by whole rows of tiles.
+        let in_row = self.tiles[1] / self.rows;
+        if self.fold.is_some() && self.larger == 0 && self.tiles[1].is_multiple_of(self.rows) && self.block > in_row {
+            self.block = self.block / in_row * in_row;
+        }
         self.blocks = self.row_tiles.div_ceil(self.block);
         let chunks = wanted.div_ceil(self.blocks).min(self.panels).max(1);
         self.chunk = self.panels.div_ceil(chunks);
@@ -285,6 +305,11 @@ impl Plan {
             residuals: place(8 * pixels)?,
             zeros: place(4 * self.tile_stride.max(self.widest()))?,
             dump: place(4 * self.widest())?,
+            folded: match &self.fold {
+                // A block may begin and end within a row of tiles.
+                Some(fold) => place(fold.bytes(self, (tiles / self.tiles[1] + 2).min(self.all_tiles))?)?,
+                None => 0,
+            },
             spill: place(vector * self.input.spills().max(self.output.spills()))?,
             v: place(self.positions.checked_mul(self.v_stride)?.checked_mul(4)?)?,
             products: place(self.positions.checked_mul(self.product_stride)?.checked_mul(4)?)?,
@@ -339,6 +364,7 @@ impl Plan {
     /// The transform, then the register tiles of each kind of panel: `tiles x channels`.
     pub fn name(&self) -> String {
         let ([m0, m1], [r0, r1]) = (self.m, self.conv.kernel);
+        let by_parts = if self.fold.is_some() { " by parts" } else { "" };
         let rows = self.rows + usize::from(self.larger > 0);
         let mut kinds: Vec<String> = Vec::new();
         for segment in &self.segments {
@@ -347,7 +373,7 @@ impl Plan {
                 kinds.push(kind);
             }
         }
-        format!("conv_winograd[F({m0}x{m1},{r0}x{r1}) {}]", kinds.join("+"))
+        format!("conv_winograd[F({m0}x{m1},{r0}x{r1}){by_parts} {}]", kinds.join("+"))
     }
 }
 

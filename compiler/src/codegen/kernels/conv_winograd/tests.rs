@@ -16,7 +16,8 @@ fn tolerance(spec: &WinogradSpec) -> f32 {
         7 | 8 => 1e-4,
         _ => 2e-3,
     };
-    error(spec.conv.kernel[0]).max(error(spec.conv.kernel[1]))
+    let taps = |axis: usize| spec.conv.kernel[axis].div_ceil(spec.conv.strides[axis]);
+    error(taps(0)).max(error(taps(1)))
 }
 
 fn check(conv: &ConvSpec, m: usize, target: &Target, bias: bool, seed: u64) {
@@ -71,6 +72,42 @@ fn transforms_of_all_sizes() {
             spec.pads = kernel.map(|taps| taps / 2);
             check(&spec, m, &target, true, 4);
         }
+    }
+}
+
+/// Stride 2 by parts: all parities of windows, pads and sizes, both layouts, several images and blocks.
+#[test]
+fn strides_of_two_by_parts() {
+    for target in Target::all().unwrap() {
+        let mut seed = 0;
+        for kernel in [[3, 3], [4, 3], [5, 6], [7, 7]] {
+            for (batch, channels, [height, width]) in
+                [(1, 3, [20, 23]), (2, 1, [9, 8]), (3, 4, [7, 30]), (1, 8, [1, 5]), (2, 3, [33, 31])]
+            {
+                for pads in [[0, 0], [1, 3], [3, 2]] {
+                    let out = |axis: usize, size: usize| (size + 2 * pads[axis]).checked_sub(kernel[axis]);
+                    let (Some(rows), Some(columns)) = (out(0, height), out(1, width)) else { continue };
+                    let mut spec = simple(batch, [channels, height, width], 21, 1, 1, 0);
+                    (spec.kernel, spec.pads, spec.strides) = (kernel, pads, [2, 2]);
+                    (spec.out_height, spec.out_width) = (rows / 2 + 1, columns / 2 + 1);
+                    spec.outputs[0].strides = nhwc(spec.out_height, spec.out_width, 25);
+                    if seed % 2 == 0 {
+                        spec.input.strides = PixelStrides { n: channels * height * width + 5, h: width, w: 1 };
+                        spec.input.channel_stride = height * width;
+                    }
+                    seed += 1;
+                    check(&spec, 2, &target, true, seed);
+                    check(&spec, 4, &target, false, seed);
+                }
+            }
+        }
+        // The first layer of many networks.
+        let mut spec = simple(1, [3, 96, 96], 64, 7, 2, 3);
+        spec.input.strides = PixelStrides { n: 3 * 96 * 96, h: 96, w: 1 };
+        spec.input.channel_stride = 96 * 96;
+        spec.post = vec![PostOp::Relu];
+        check(&spec, 4, &target, true, 1);
+        assert!(describe(&WinogradSpec { conv: spec, m: 4 }, &target).unwrap().contains("F(4x4,4x4) by parts"));
     }
 }
 
@@ -271,6 +308,7 @@ fn what_it_cannot_do_is_refused() {
         assert_eq!(packed_len(&spec, &target).unwrap_err().to_string(), error);
     };
     refused(4, &|conv| conv.strides = [2, 1], "strides");
+    refused(4, &|conv| (conv.strides, conv.input.channels, conv.kernel) = ([2, 2], 64, [3, 3]), "few input channels");
     refused(4, &|conv| conv.dilations = [1, 2], "dilations");
     refused(4, &|conv| conv.groups = 2, "groups");
     refused(4, &|conv| conv.kernel = [1, 1], "window");
