@@ -105,7 +105,7 @@ fn strides_of_two_by_parts() {
         let mut spec = simple(1, [3, 96, 96], 64, 7, 2, 3);
         spec.input.strides = PixelStrides { n: 3 * 96 * 96, h: 96, w: 1 };
         spec.input.channel_stride = 96 * 96;
-        spec.post = vec![PostOp::Relu];
+        spec.outputs[0].post = vec![PostOp::Relu];
         check(&spec, 4, &target, true, 1);
         assert!(describe(&WinogradSpec { conv: spec, m: 4 }, &target).unwrap().contains("F(4x4,4x4) by parts"));
     }
