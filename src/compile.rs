@@ -4,18 +4,21 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use incept_compiler::codegen::choose;
 use incept_compiler::codegen::target::Target;
 use incept_compiler::codegen::{self, Linked};
 use incept_compiler::lower::{self, LowerOptions, LowerReport};
 use incept_compiler::pass::{Optimized, PassOptions, PassReport};
 use incept_compiler::pipeline;
 use incept_ir::graph::Graph;
+use incept_ir::ids::StepId;
 use incept_ir::plan::Plan;
 use incept_runtime::{Session, SessionOptions};
 
 use crate::error::Error;
 use crate::model::{Body, Model};
 use crate::names::nearest;
+use crate::tune;
 
 /// What may be chosen.
 #[derive(Debug, Clone)]
@@ -76,6 +79,81 @@ pub struct Planned {
     pub lowering: Option<LowerReport>,
     /// How long it took; `link` is zero.
     pub times: Times,
+}
+
+/// What an algorithm was chosen for, and among which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The step.
+    pub step: StepId,
+    /// The source nodes of the step.
+    pub nodes: Vec<String>,
+    /// The choice and the other candidates with their times, for people.
+    pub text: String,
+}
+
+impl Planned {
+    /// Measures the candidates of every convolution for about `budget` on this CPU, and keeps what was found in the plan;
+    /// see [`tune`](mod@crate::tune).
+    ///
+    /// # Errors
+    /// As [`tune::tune`].
+    pub fn tune(
+        &mut self,
+        target: &Target,
+        options: &CompileOptions,
+        budget: Duration,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<(), Error> {
+        let session = SessionOptions { threads: options.threads };
+        let tuning = tune::tune(&self.plan, target, &session, budget, progress)?;
+        self.plan = Arc::new(Plan { tuning: Some(tuning), ..(*self.plan).clone() });
+        Ok(())
+    }
+
+    /// How each convolution that has a choice will be computed on this CPU, and why.
+    ///
+    /// # Errors
+    /// Where a step cannot be compiled.
+    pub fn choices(&self, target: &Target) -> Result<Vec<Choice>, Error> {
+        let plan = &self.plan;
+        let failed = |source| Error::Codegen { model: plan.name.clone(), source: Box::new(source) };
+        let cpu = target.cpu();
+        let mut choices = Vec::new();
+        for (id, found) in choose::all_candidates(plan, target).map_err(failed)? {
+            let Some(step) = plan.steps.get(id.index()) else { continue };
+            let tuned = plan.tuning.as_ref().filter(|tuning| tuning.cpu == cpu);
+            let tuned = tuned.and_then(|tuning| tuning.steps.iter().find(|tuned| tuned.step == id));
+            let (how, list): (&str, Vec<String>) = match tuned {
+                Some(tuned) => {
+                    let time = |(algorithm, ns): &(_, u64)| format!("{algorithm} {:.3} ms", *ns as f64 / 1e6);
+                    ("measured", tuned.measured.iter().map(time).collect())
+                }
+                None => {
+                    let time = |one: &choose::Candidate| format!("{} {:.0}k cycles", one.algorithm, one.cycles / 1e3);
+                    ("estimated", found.iter().map(time).collect())
+                }
+            };
+            if let Some((first, others)) = list.split_first() {
+                let text = format!("{first} ({how}) rather than {}", others.join(", "));
+                choices.push(Choice { step: id, nodes: step.nodes.clone(), text });
+            }
+        }
+        Ok(choices)
+    }
+
+    /// Emits the code.
+    ///
+    /// # Errors
+    /// Where code cannot be emitted.
+    pub fn link(self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
+        let start = Instant::now();
+        let keep = codegen::LinkOptions { keep_text: options.keep_text };
+        let linked = codegen::link_with(self.plan.clone(), &target, keep)
+            .map_err(|source| Error::Codegen { model: self.plan.name.clone(), source: Box::new(source) })?;
+        let times = Times { link: start.elapsed(), ..self.times };
+        Ok(Compiled { planned: self, linked, target, times, threads: options.threads })
+    }
 }
 
 /// Code for this CPU.
@@ -243,13 +321,7 @@ impl Model {
     /// As [`Model::plan`], and where the target is unknown or not available here.
     pub fn compile(&self, options: &CompileOptions) -> Result<Compiled, Error> {
         let target = target(&options.target)?;
-        let planned = self.plan(options)?;
-        let start = Instant::now();
-        let keep = codegen::LinkOptions { keep_text: options.keep_text };
-        let linked = codegen::link_with(planned.plan.clone(), &target, keep)
-            .map_err(|source| Error::Codegen { model: self.name().into(), source: Box::new(source) })?;
-        let times = Times { link: start.elapsed(), ..planned.times };
-        Ok(Compiled { planned, linked, target, times, threads: options.threads })
+        self.plan(options)?.link(target, options)
     }
 
     /// The batch size of a model that allows no other: the first size of its first input.

@@ -20,6 +20,7 @@
 //! |---|---|---|
 //! | [`model`] | where models come from | `compiler` (front ends), `ir`, `runtime` (mapped files) |
 //! | [`compile`](mod@compile) | the stages from graph to code | `model`, `compiler`, `runtime` |
+//! | [`tune`](mod@tune) | measuring the algorithms of a plan's convolutions | `compiler`, `runtime` |
 //! | [`preprocess`] | from a photograph to an input | nothing |
 //! | [`error`] | the one error of all that | the errors of the crates |
 //!
@@ -31,6 +32,7 @@ pub mod error;
 pub mod model;
 pub mod names;
 pub mod preprocess;
+pub mod tune;
 
 pub use compile::{CompileOptions, Compiled, Planned};
 pub use error::Error;

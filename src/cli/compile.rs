@@ -1,6 +1,7 @@
 //! `incept compile`: a model to a saved plan.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use incept::ir::plan::file as plan_file;
@@ -17,7 +18,8 @@ use super::{files, out, summary};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     incept compile model.onnx -o model.plan\n  \
-    incept compile googlenet -o googlenet.plan --batch 8 --disable-pass fuse_activation")]
+    incept compile googlenet -o googlenet.plan --batch 8 --disable-pass fuse_activation\n  \
+    incept compile googlenet -o googlenet.plan --tune 10")]
 pub struct Compile {
     #[command(flatten)]
     model: ModelArgs,
@@ -26,6 +28,9 @@ pub struct Compile {
     output: PathBuf,
     #[command(flatten)]
     compile: CompileArgs,
+    /// Measure the algorithms of each convolution for about so many seconds; the plan keeps what was fastest on this CPU
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    tune: Option<u64>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -34,7 +39,16 @@ pub struct Compile {
 impl Compile {
     pub fn run(&self) -> Outcome {
         let model = self.model.load()?;
-        let compiled = model.compile(&self.compile.options())?;
+        let options = self.compile.options();
+        let target = incept::compile::target(&options.target)?;
+        let mut planned = model.plan(&options)?;
+        if let Some(seconds) = self.tune {
+            let bar = out::bar("measuring");
+            let mut progress = |done: f64| bar.set_position((done * out::BAR_STEPS as f64) as u64);
+            planned.tune(&target, &options, Duration::from_secs(seconds), &mut progress)?;
+            bar.finish_and_clear();
+        }
+        let compiled = planned.link(target, &options)?;
         files::write_whole(&self.output, |file| {
             let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
             plan_file::encode(compiled.plan(), model.hash(), &mut file).map_err(std::io::Error::other)?;

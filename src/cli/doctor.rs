@@ -3,7 +3,7 @@
 use std::fs;
 
 use clap::Args;
-use incept::compiler::codegen::target::{Level, Target};
+use incept::compiler::codegen::target::{Level, Target, cpu_name};
 use serde_json::{Value, json};
 
 use super::failure::Outcome;
@@ -74,12 +74,6 @@ impl Doctor {
 
 fn read(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
-}
-
-fn cpu_name() -> Option<String> {
-    let info = read("/proc/cpuinfo")?;
-    let line = info.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 /// The CPU features that matter to the emitted code.

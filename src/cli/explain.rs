@@ -33,7 +33,9 @@ impl Explain {
     pub fn run(&self) -> Outcome {
         let model = self.model.load()?;
         model.graph()?;
-        let planned = model.plan(&self.compile.options())?;
+        let options = self.compile.options();
+        let planned = model.plan(&options)?;
+        let choices = planned.choices(&incept::compile::target(&options.target)?)?;
         let passes = planned.passes.unwrap_or_default();
         let rewrites = passes.rewrites.into_iter().map(|rewrite| Entry {
             pass: rewrite.pass.to_string(),
@@ -56,8 +58,13 @@ impl Explain {
             nodes: refusal.nodes,
             says: refusal.text,
         });
+        let chosen = choices.into_iter().map(|choice| Entry {
+            pass: "choose_algorithm".into(),
+            nodes: choice.nodes,
+            says: choice.text,
+        });
         let wanted = |entry: &Entry| self.node.as_ref().is_none_or(|node| entry.nodes.contains(node));
-        let rewrites: Vec<Entry> = rewrites.chain(placed).filter(wanted).collect();
+        let rewrites: Vec<Entry> = rewrites.chain(placed).chain(chosen).filter(wanted).collect();
         let refusals: Vec<Entry> = graph_refusals.chain(lowering_refusals).filter(wanted).collect();
         if let (Some(node), true) = (&self.node, rewrites.is_empty() && refusals.is_empty()) {
             let known = model.graph()?.nodes().any(|(_, found)| *found.name == **node);

@@ -4,15 +4,20 @@
 //! stream from beyond the second-level cache: in a whole network each layer finds its weights pushed out by the others'.
 //! It depends on the spec, the target and its cache sizes alone, so the same machine always chooses the same.
 //!
+//! Where a plan was tuned on this CPU, what was measured there decides instead.
+//!
 //! Winograd's algorithm is a candidate only where its error is known to stay within what a network tolerates
 //! ([`MOST_INPUTS`]); a plan that is [`exact`](incept_ir::plan::Plan::exact) has direct sums only.
 
-use std::fmt;
+use incept_ir::ids::StepId;
+pub use incept_ir::plan::Algorithm;
+use incept_ir::plan::Plan;
 
 use super::CodegenError;
 use super::kernels::Spec;
 use super::kernels::conv_direct::{self, ConvSpec};
 use super::kernels::conv_winograd::{self, WinogradSpec};
+use super::steps::lower;
 use super::target::Target;
 
 /// Most inputs of a transform along an axis (`m + taps - 1`) when both axes are transformed, and when one is. Larger ones
@@ -21,27 +26,6 @@ pub const MOST_INPUTS: [usize; 2] = [7, 8];
 
 /// Bytes of weights that arrive in a cycle from beyond the second-level cache.
 const BYTES_A_CYCLE: f64 = 8.0;
-
-/// How a convolution is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// Sums of products.
-    Direct,
-    /// Winograd's, with output tiles of `m` pixels along each axis that has more than one tap.
-    Winograd {
-        /// Output pixels of a tile along an axis.
-        m: usize,
-    },
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => f.write_str("direct"),
-            Self::Winograd { m } => write!(f, "winograd-{m}"),
-        }
-    }
-}
 
 /// An algorithm that could compute a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,4 +76,35 @@ fn sizes(conv: &ConvSpec) -> impl Iterator<Item = usize> {
     let axes = kernel.into_iter().filter(|taps| *taps > 1).count();
     let most = if axes == 2 { MOST_INPUTS[0] } else { MOST_INPUTS[1] };
     2..=(most + 1).saturating_sub(most_taps)
+}
+
+/// The algorithm of a step that is this convolution: what was measured on this CPU, else the least estimate.
+///
+/// # Errors
+/// As [`candidates`].
+pub fn choose(plan: &Plan, step: StepId, conv: &ConvSpec, target: &Target) -> Result<Algorithm, CodegenError> {
+    let found = candidates(conv, target, plan.exact)?;
+    let tuned = plan.tuning.as_ref().and_then(|tuning| tuning.choice(step, &target.cpu()));
+    let tuned = tuned.filter(|algorithm| found.iter().any(|candidate| candidate.algorithm == *algorithm));
+    let best = found.first().map(|candidate| candidate.algorithm);
+    tuned.or(best).ok_or(CodegenError::Internal("no algorithm for a convolution"))
+}
+
+/// The candidates of every convolution of a plan that has more than one.
+///
+/// # Errors
+/// [`CodegenError::Step`] where a step cannot be compiled.
+pub fn all_candidates(plan: &Plan, target: &Target) -> Result<Vec<(StepId, Vec<Candidate>)>, CodegenError> {
+    let mut all = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let found = lower(plan, step).and_then(|lowered| match &lowered.spec {
+            Spec::Conv(conv) => candidates(conv, target, plan.exact),
+            _ => Ok(Vec::new()),
+        });
+        let found = found.map_err(|error| super::module::at_step(index, step, error))?;
+        if found.len() > 1 {
+            all.push((StepId::from_index(index), found));
+        }
+    }
+    Ok(all)
 }

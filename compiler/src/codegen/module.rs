@@ -135,7 +135,7 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Resu
     let mut lines = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
         let mut compile = || {
-            let lowered = chosen(lower(&plan, step)?, target, plan.exact)?;
+            let lowered = chosen(&plan, StepId::from_index(index), lower(&plan, step)?, target)?;
             let emitted = lowered.spec.emit(&mut linker)?;
             let (operands, packed_bytes) = weights.place_step(&lowered)?;
             lines.push(StepLine {
@@ -170,15 +170,13 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Resu
 }
 
 /// The step with the algorithm that is to compute it.
-fn chosen(lowered: Lowered, target: &Target, exact: bool) -> Result<Lowered, CodegenError> {
+fn chosen(plan: &Plan, step: StepId, lowered: Lowered, target: &Target) -> Result<Lowered, CodegenError> {
     let Spec::Conv(conv) = &lowered.spec else { return Ok(lowered) };
-    match choose::candidates(conv, target, exact)?.first() {
-        Some(best) => Ok(Lowered { spec: choose::spec(conv, best.algorithm), ..lowered }),
-        None => Err(CodegenError::Internal("no algorithm for a convolution")),
-    }
+    let algorithm = choose::choose(plan, step, conv, target)?;
+    Ok(Lowered { spec: choose::spec(conv, algorithm), ..lowered })
 }
 
-fn at_step(index: usize, step: &Step, error: CodegenError) -> CodegenError {
+pub(super) fn at_step(index: usize, step: &Step, error: CodegenError) -> CodegenError {
     CodegenError::Step {
         step: StepId::from_index(index),
         kind: step.kind.name(),

@@ -152,6 +152,12 @@ impl Target {
         self.level.lanes()
     }
 
+    /// The CPU's name and the level: what measured choices hold for.
+    #[must_use]
+    pub fn cpu(&self) -> String {
+        format!("{}, {}, L2 {} KiB", cpu_name().unwrap_or_else(|| "unknown CPU".to_owned()), self.level, self.l2 / 1024)
+    }
+
     /// Vector registers that tiles may use.
     #[must_use]
     pub fn registers(&self) -> usize {
@@ -201,6 +207,14 @@ pub(crate) fn isa(opt_level: &str) -> Result<OwnedTargetIsa, CodegenError> {
     }
     let builder = cranelift_native::builder().map_err(|error| host(&error))?;
     builder.finish(settings::Flags::new(flags)).map_err(|error| host(&error))
+}
+
+/// The CPU's name, where the system tells it.
+#[must_use]
+pub fn cpu_name() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 /// First- and second-level data cache sizes in bytes: as the kernel tells them, else 32 KiB and 512 KiB.

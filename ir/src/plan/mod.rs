@@ -16,6 +16,7 @@ pub mod file;
 pub mod json;
 mod step;
 pub mod text;
+mod tuning;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use step::{Binary, CopyKind, PoolKind, Step, StepKind};
+pub use tuning::{Algorithm, Tuned, Tuning};
 
 pub use crate::ids::{BufferId, ConstId, StepId, ViewId};
 use crate::types::DType;
@@ -41,6 +43,8 @@ pub struct Plan {
     pub symbolic_batch: bool,
     /// Whether convolutions are summed directly only: no algorithm (Winograd's) that rounds intermediate transforms.
     pub exact: bool,
+    /// What measuring found, for the CPU where it was done.
+    pub tuning: Option<Tuning>,
     /// Root buffers.
     pub buffers: Vec<Buffer>,
     /// Views into them.
