@@ -296,7 +296,10 @@ mod tests {
         let mut newer = bytes.to_vec();
         newer[8] = 9;
         let error = decode(&newer.into()).unwrap_err().to_string();
-        assert_eq!(error, "the plan file has format version 9, this program reads version 1: compile the model again");
+        let wanted = format!(
+            "the plan file has format version 9, this program reads version {VERSION}: compile the model again"
+        );
+        assert_eq!(error, wanted);
         assert!(matches!(decode(&Bytes::from_static(b"ONNX")), Err(PlanFileError::Magic)));
     }
 
