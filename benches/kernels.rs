@@ -81,7 +81,7 @@ const PARTS: usize = 16;
 /// A kernel that does nothing but independent multiply-adds.
 fn peak(target: &Target) -> Outcome<Job> {
     const ROUNDS: u64 = 2_000;
-    let mut linker = Linker::new(target)?;
+    let mut linker = Linker::new(target);
     let sums = target.registers() - 3;
     let body = move |a: &mut dyn Asm| {
         let zero = a.vec();
@@ -217,7 +217,7 @@ fn products(spec: &ConvSpec) -> f64 {
 fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job> {
     let spec = spec(layer);
     let (channels, size, outputs, kernel, _) = layer;
-    let mut linker = Linker::new(target)?;
+    let mut linker = Linker::new(target);
     let (emitted, weights) = match m {
         None => (emit(&mut linker, &spec)?, packed_len(&spec, target)?),
         Some(m) => {

@@ -142,15 +142,19 @@ impl Planned {
         Ok(choices)
     }
 
-    /// Emits the code.
+    /// Emits the code, on as many threads as runs are to use.
     ///
     /// # Errors
     /// Where code cannot be emitted.
-    pub fn link(self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
+    pub fn link(mut self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
         let start = Instant::now();
-        let keep = codegen::LinkOptions { keep_text: options.keep_text };
-        let linked = codegen::link_with(self.plan.clone(), &target, keep)
-            .map_err(|source| Error::Codegen { model: self.plan.name.clone(), source: Box::new(source) })?;
+        let model = self.plan.name.clone();
+        let threads = options.threads.unwrap_or_else(incept_runtime::available_cores);
+        let link = codegen::LinkOptions { keep_text: options.keep_text, threads: Some(threads) };
+        // Perhaps the only reference: raw weights can then go while they are packed.
+        let linked = codegen::link_with(std::mem::take(&mut self.plan), &target, link)
+            .map_err(|source| Error::Codegen { model, source: Box::new(source) })?;
+        self.plan = Arc::clone(&linked.module.plan);
         let times = Times { link: start.elapsed(), ..self.times };
         Ok(Compiled { planned: self, linked, target, times, threads: options.threads })
     }
@@ -158,7 +162,7 @@ impl Planned {
 
 /// Code for this CPU.
 pub struct Compiled {
-    /// The plan, and how it came about.
+    /// The plan, and how it came about. Its weights are packed and no longer in it: a plan is saved before it is linked.
     pub planned: Planned,
     /// The code, and its listing.
     pub linked: Linked,

@@ -113,7 +113,7 @@ pub trait CodeOwner: Any + Send + Sync {}
 /// A plan with code for the CPU at hand.
 #[derive(Clone)]
 pub struct CompiledModule {
-    /// The verified plan.
+    /// The verified plan. Constants that are packed and no operands may have lost their bytes.
     pub plan: Arc<Plan>,
     /// One entry for each step of the plan, in the same order.
     pub entries: Vec<KernelEntry>,

@@ -48,10 +48,12 @@ impl Compile {
             planned.tune(&target, &options, Duration::from_secs(seconds), &mut progress)?;
             bar.finish_and_clear();
         }
+        // Once it is linked, its weights are packed and gone.
+        let plan = planned.plan.clone();
         let compiled = planned.link(target, &options)?;
         files::write_whole(&self.output, |file| {
             let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
-            plan_file::encode(compiled.plan(), model.hash(), &mut file).map_err(std::io::Error::other)?;
+            plan_file::encode(&plan, model.hash(), &mut file).map_err(std::io::Error::other)?;
             std::io::Write::flush(&mut file)
         })?;
         if self.json {

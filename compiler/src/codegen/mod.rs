@@ -2,8 +2,8 @@
 //!
 //! Rooms: [`target`] (which instructions the CPU has), [`vector`] (the small vector assembler that inner tiles are
 //! written against), [`choose`] (the algorithm of a convolution), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles),
-//! [`kernels`] (what is emitted, by family), `steps` (a plan's steps as kernel specs), `module` ([`link()`]: a plan as
-//! a compiled module).
+//! [`kernels`] (what is emitted, by family), `steps` (a plan's steps as kernel specs), `weights` (packed weights), `module`
+//! ([`link()`]: a plan as a compiled module).
 //!
 //! Depends on Cranelift, iced-x86 and [`incept_ir::abi`]; never on the graph or on a front end: kernels are described by
 //! plain specs so that they can be tested and timed alone.
@@ -22,6 +22,7 @@ pub mod nest;
 mod steps;
 pub mod target;
 pub mod vector;
+mod weights;
 
 #[cfg(test)]
 mod tests;

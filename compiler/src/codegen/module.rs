@@ -1,27 +1,24 @@
 //! Plan to compiled module: every step's kernel emitted, its weights packed, everything linked.
 //!
-//! Steps of equal specs share one kernel; steps of equal specs and constants share their packed weights. Packed weights
-//! are laid out before anything is written, each step's at a multiple of [`ALIGNMENT`]. Constants that steps read as
-//! plain operands go there too, widened to `f32`, so that the runtime never reads a constant's own bytes.
+//! Steps of equal specs share one kernel. Kernels are emitted and weights packed by several threads at once, each taking
+//! the next job from one list; what they emit is gathered in the order of the plan, so the module does not depend on the
+//! threads. Nothing runs on other threads once the module is there.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry, Operand};
-use incept_ir::ids::{ConstId, StepId};
-use incept_ir::plan::{ALIGNMENT, Plan, PlanConstant, Step};
-use incept_ir::types::DType;
+use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry};
+use incept_ir::ids::StepId;
+use incept_ir::plan::{Place, Plan, PlanConstant, Step};
 use rustc_hash::FxHashMap;
 
 use super::CodegenError;
 use super::choose;
-use super::kernels::batch_norm::{self, Statistics};
-use super::kernels::{Emitted, Spec, conv_direct, conv_winograd, gemm, pool};
+use super::kernels::{Emitted, Spec};
 use super::link::{self, FunctionRecord, Linker};
-use super::steps::{Argument, Lowered, Packing, constant_of, lower};
+use super::steps::{Lowered, lower};
 use super::target::Target;
-
-const FLOAT: usize = size_of::<f32>();
+use super::weights::{Block, Packer, Raw, Weights, cut};
 
 /// A compiled plan.
 pub struct Linked {
@@ -113,9 +110,15 @@ impl Listing {
 pub struct LinkOptions {
     /// Keep the CLIF text of every function for the listing.
     pub keep_text: bool,
+    /// How many threads emit code and pack weights; as many as the process may use where nothing is said. The module does
+    /// not depend on it.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Compiles a plan for this CPU. The plan should be verified ([`incept_ir::plan::verify`]).
+///
+/// The module's plan keeps the bytes of those constants only that are operands: the others are packed. Where `plan` is the
+/// last reference to it, they are let go one after the other, so that less memory is needed.
 ///
 /// # Errors
 /// [`CodegenError::Step`] with the step and the reason; [`CodegenError::Link`] if linking fails.
@@ -128,45 +131,140 @@ pub fn link(plan: Arc<Plan>, target: &Target) -> Result<Linked, CodegenError> {
 /// # Errors
 /// As [`link`].
 pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Result<Linked, CodegenError> {
-    let mut linker = Linker::new(target)?;
-    linker.keep_text(options.keep_text);
-    let mut weights = Weights { plan: &plan, target, blocks: Vec::new(), known: FxHashMap::default(), len: 0 };
-    let mut steps: Vec<(Emitted, Vec<Operand>)> = Vec::with_capacity(plan.steps.len());
-    let mut lines = Vec::with_capacity(plan.steps.len());
+    let mut weights = Weights::new(&plan, target);
+    let mut places = Vec::with_capacity(plan.steps.len());
+    // Equal specs share a kernel: the number of each step's, and the first step of each.
+    let mut numbers = Vec::with_capacity(plan.steps.len());
+    let mut firsts: Vec<(usize, Spec)> = Vec::new();
+    let mut known = FxHashMap::default();
     for (index, step) in plan.steps.iter().enumerate() {
-        let mut compile = || {
+        let mut prepare = || {
             let lowered = chosen(&plan, StepId::from_index(index), lower(&plan, step)?, target)?;
-            let emitted = lowered.spec.emit(&mut linker)?;
-            let (operands, packed_bytes) = weights.place_step(&lowered)?;
-            lines.push(StepLine {
-                step: step.name.clone(),
-                family: lowered.spec.family().name(),
-                kernel: emitted.name.clone(),
-                tasks: emitted.tasks,
-                scratch_bytes: emitted.scratch_bytes,
-                packed_bytes,
-            });
-            steps.push((emitted, operands));
-            Ok(())
+            Ok((weights.place_step(&lowered)?, lowered.spec))
         };
-        compile().map_err(|error| at_step(index, step, error))?;
-    }
-    let mut packed = AlignedBytes::zeroed(weights.len);
-    weights.pack(packed.floats_mut())?;
-    let code = Arc::new(linker.finish()?);
-    let mut entries = Vec::with_capacity(steps.len());
-    for (emitted, operands) in steps {
-        entries.push(KernelEntry {
-            function: code.kernel(emitted.kernel)?,
-            operands,
-            tasks: emitted.tasks,
-            scratch_bytes: emitted.scratch_bytes,
-            name: emitted.name,
+        let (place, spec) = prepare().map_err(|error| at_step(index, step, error))?;
+        places.push((place, spec.family()));
+        let number = *known.entry(format!("{spec:?}")).or_insert_with(|| {
+            firsts.push((index, spec));
+            firsts.len() - 1
         });
+        numbers.push(number);
+    }
+    let (blocks, bytes) = weights.layout();
+    let (plan, constants) = part(plan);
+    let packer = Packer { target, raw: Raw::new(constants, &blocks) };
+    let mut packed = AlignedBytes::zeroed(bytes);
+    let kernels = work(&firsts, &blocks, &packer, packed.floats_mut(), target, options)?;
+
+    let mut linker = Linker::new(target);
+    let mut emitted = Vec::with_capacity(kernels.len());
+    for (kernel, (index, _)) in kernels.into_iter().zip(&firsts) {
+        let (own, kernel) = kernel.map_err(|error| at_step(*index, &plan.steps[*index], error))?;
+        let moved = linker.absorb(own)?;
+        emitted.push(Emitted { kernel: moved.kernel(kernel.kernel)?, ..kernel });
+    }
+    let code = Arc::new(linker.finish()?);
+    let mut entries = Vec::with_capacity(plan.steps.len());
+    let mut lines = Vec::with_capacity(plan.steps.len());
+    for ((step, number), ((operands, packed_bytes), family)) in plan.steps.iter().zip(numbers).zip(places) {
+        let Emitted { kernel, tasks, scratch_bytes, name } = emitted[number].clone();
+        lines.push(StepLine {
+            step: step.name.clone(),
+            family: family.name(),
+            kernel: name.clone(),
+            tasks,
+            scratch_bytes,
+            packed_bytes,
+        });
+        entries.push(KernelEntry { function: code.kernel(kernel)?, operands, tasks, scratch_bytes, name });
     }
     let listing = Listing { code: Arc::clone(&code), level: target.level(), steps: lines };
-    let module = CompiledModule { plan, entries, packed: Arc::new(packed), owner: code };
+    let module = CompiledModule { plan: Arc::new(plan), entries, packed: Arc::new(packed), owner: code };
     Ok(Linked { module, listing })
+}
+
+/// The plan without the bytes of its constants, and the constants with them. Those that are operands keep theirs.
+fn part(plan: Arc<Plan>) -> (Plan, Vec<PlanConstant>) {
+    let mut plan = Arc::unwrap_or_clone(plan);
+    let constants = plan.constants.clone();
+    let mut operand = vec![false; constants.len()];
+    for buffer in &plan.buffers {
+        if let Place::Constant(id) = buffer.place
+            && let Some(operand) = operand.get_mut(id.index())
+        {
+            *operand = true;
+        }
+    }
+    for (constant, operand) in plan.constants.iter_mut().zip(operand) {
+        if !operand {
+            constant.bytes = Default::default();
+        }
+    }
+    (plan, constants)
+}
+
+type Kernel = Result<(Linker, Emitted), CodegenError>;
+
+enum Job<'a> {
+    /// The kernel of this number.
+    Emit(usize),
+    Pack(&'a Block, &'a mut [f32]),
+}
+
+/// Emits all kernels and packs all weights, on several threads.
+fn work(
+    specs: &[(usize, Spec)],
+    blocks: &[Block],
+    packer: &Packer<'_>,
+    packed: &mut [f32],
+    target: &Target,
+    options: LinkOptions,
+) -> Result<Vec<Kernel>, CodegenError> {
+    let cells: Vec<OnceLock<Kernel>> = specs.iter().map(|_| OnceLock::new()).collect();
+    let failed: OnceLock<CodegenError> = OnceLock::new();
+    let mut jobs: Vec<Job<'_>> = (0..specs.len()).map(Job::Emit).collect();
+    // The largest first, so that all threads end at about the same time.
+    let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, packed)?).collect();
+    slices.sort_by_key(|(block, _)| std::cmp::Reverse(block.floats()));
+    jobs.extend(slices.into_iter().map(|(block, slice)| Job::Pack(block, slice)));
+    let run = |job: Job<'_>| match job {
+        Job::Emit(number) => {
+            let mut linker = Linker::new(target);
+            linker.keep_text(options.keep_text);
+            let emitted = specs[number].1.emit(&mut linker);
+            // Each number comes once.
+            let _ = cells[number].set(emitted.map(|emitted| (linker, emitted)));
+        }
+        Job::Pack(block, slice) => {
+            if let Err(error) = packer.pack(block, slice) {
+                let _ = failed.set(error);
+            }
+        }
+    };
+    let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let helpers = threads.min(jobs.len()).saturating_sub(1);
+    let jobs = Mutex::new(jobs.into_iter());
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(job) = next() {
+            run(job);
+        }
+    };
+    std::thread::scope(|scope| {
+        for helper in 1..=helpers {
+            // Where the system gives no more threads, those that there are do the work.
+            let name = format!("incept-load-{helper}");
+            if std::thread::Builder::new().name(name).spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    if let Some(error) = failed.into_inner() {
+        return Err(error);
+    }
+    let missing = || Err(CodegenError::Internal("a kernel that nobody emitted"));
+    Ok(cells.into_iter().map(|cell| cell.into_inner().unwrap_or_else(missing)).collect())
 }
 
 /// The step with the algorithm that is to compute it.
@@ -182,162 +280,5 @@ pub(super) fn at_step(index: usize, step: &Step, error: CodegenError) -> Codegen
         kind: step.kind.name(),
         name: step.name.clone(),
         source: Box::new(error),
-    }
-}
-
-/// What one block of packed memory holds.
-enum Content {
-    /// A constant, as it is.
-    Raw(ConstId),
-    /// A step's weights.
-    Step(Box<Lowered>),
-}
-
-struct Block {
-    /// In floats.
-    start: usize,
-    len: usize,
-    content: Content,
-}
-
-/// The layout of packed memory.
-struct Weights<'a> {
-    plan: &'a Plan,
-    target: &'a Target,
-    blocks: Vec<Block>,
-    /// Where the block of this description starts, in floats, and its length.
-    known: FxHashMap<String, (usize, usize)>,
-    /// In bytes.
-    len: usize,
-}
-
-impl Weights<'_> {
-    /// Reserves a block, or finds the one with the same content.
-    fn block(&mut self, key: String, len: usize, content: Content) -> Result<(usize, usize), CodegenError> {
-        if let Some(known) = self.known.get(&key) {
-            return Ok(*known);
-        }
-        let start = self.len.next_multiple_of(ALIGNMENT);
-        let end =
-            len.checked_mul(FLOAT).and_then(|bytes| start.checked_add(bytes)).filter(|end| *end <= isize::MAX as usize);
-        self.len = end.ok_or_else(|| CodegenError::Link("the packed weights are too large".to_owned()))?;
-        let place = (start / FLOAT, len);
-        self.blocks.push(Block { start: place.0, len, content });
-        self.known.insert(key, place);
-        Ok(place)
-    }
-
-    /// The operands of a step and the bytes of its packed weights.
-    fn place_step(&mut self, lowered: &Lowered) -> Result<(Vec<Operand>, usize), CodegenError> {
-        let len = match (&lowered.packing, &lowered.spec) {
-            (Packing::None, _) => 0,
-            (Packing::Conv(..), Spec::Conv(spec)) => conv_direct::packed_len(spec, self.target)?,
-            (Packing::Conv(..), Spec::Winograd(spec)) => conv_winograd::packed_len(spec, self.target)?,
-            (Packing::Divisors, Spec::Pool(spec)) => pool::packed_len(spec)?,
-            (Packing::Gemm(..), Spec::Gemm(spec)) => gemm::packed_len(spec, self.target)?,
-            (Packing::BatchNorm(_, channels, _), Spec::BatchNorm(_)) => channels.saturating_mul(2),
-            _ => return Err(CodegenError::Internal("a packing of another kernel")),
-        };
-        let (start, len) = if len == 0 {
-            (0, 0)
-        } else {
-            let key = format!("{:?} {:?}", lowered.packing, lowered.spec);
-            self.block(key, len, Content::Step(Box::new(lowered.clone())))?
-        };
-        let mut operands = Vec::with_capacity(lowered.arguments.len());
-        for argument in &lowered.arguments {
-            operands.push(match *argument {
-                Argument::Packed(first) => Operand::Packed(first.saturating_add(start).saturating_mul(FLOAT)),
-                Argument::View(view) => match constant_of(self.plan, view) {
-                    None => Operand::View(view),
-                    Some((id, offset)) => {
-                        let elements = self.constant(id)?.1.len();
-                        let (start, len) = self.block(format!("{id}"), elements, Content::Raw(id))?;
-                        let end = self.plan.view(view).and_then(incept_ir::plan::View::end);
-                        if end.is_none_or(|end| end > len) {
-                            return Err(CodegenError::Internal("a view beyond the end of its constant"));
-                        }
-                        Operand::Packed((start + offset) * FLOAT)
-                    }
-                },
-            });
-        }
-        Ok((operands, len * FLOAT))
-    }
-
-    fn constant(&self, id: ConstId) -> Result<(&PlanConstant, Cow<'_, [f32]>), CodegenError> {
-        let constant =
-            self.plan.constant(id).ok_or(CodegenError::Internal("a constant that the plan does not have"))?;
-        Ok((constant, widened(constant)?))
-    }
-
-    /// Writes every block.
-    fn pack(&self, floats: &mut [f32]) -> Result<(), CodegenError> {
-        for block in &self.blocks {
-            let end = block.start.saturating_add(block.len);
-            let out = floats.get_mut(block.start..end).ok_or(CodegenError::Internal("a block beyond packed memory"))?;
-            match &block.content {
-                Content::Raw(id) => out.copy_from_slice(&self.constant(*id)?.1),
-                Content::Step(lowered) => self.pack_step(lowered, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn pack_step(&self, lowered: &Lowered, out: &mut [f32]) -> Result<(), CodegenError> {
-        let optional = |id: &Option<ConstId>| -> Result<Option<Cow<'_, [f32]>>, CodegenError> {
-            id.map(|id| Ok(self.constant(id)?.1)).transpose()
-        };
-        match (&lowered.packing, &lowered.spec) {
-            (Packing::None, _) => Ok(()),
-            (Packing::Conv(weights, bias), Spec::Conv(spec)) => {
-                let bias = optional(bias)?;
-                conv_direct::pack(spec, self.target, &self.constant(*weights)?.1, bias.as_deref(), out)
-            }
-            (Packing::Conv(weights, bias), Spec::Winograd(spec)) => {
-                let bias = optional(bias)?;
-                conv_winograd::pack(spec, self.target, &self.constant(*weights)?.1, bias.as_deref(), out)
-            }
-            (Packing::Divisors, Spec::Pool(spec)) => pool::pack(spec, out),
-            (Packing::Gemm(matrix, addend, factors), Spec::Gemm(spec)) => {
-                let addend = optional(addend)?;
-                gemm::pack(spec, self.target, *factors, &self.constant(*matrix)?.1, addend.as_deref(), out)
-            }
-            (Packing::BatchNorm([scale, bias, mean, variance], channels, epsilon), Spec::BatchNorm(_)) => {
-                let list = |id: &ConstId| Ok::<_, CodegenError>(self.constant(*id)?.1);
-                let (scale, bias, mean, variance) = (list(scale)?, list(bias)?, list(mean)?, list(variance)?);
-                let (scales, shifts) = out.split_at_mut((*channels).min(out.len()));
-                let statistics =
-                    Statistics { scale: &scale, bias: &bias, mean: &mean, variance: &variance, epsilon: *epsilon };
-                batch_norm::pack(&statistics, scales, shifts)
-            }
-            _ => Err(CodegenError::Internal("a packing of another kernel")),
-        }
-    }
-}
-
-/// A constant's elements as `f32`; borrowed where they are that already and lie aligned.
-fn widened(constant: &PlanConstant) -> Result<Cow<'_, [f32]>, CodegenError> {
-    let bytes: &[u8] = &constant.bytes;
-    let bad = |reason: String| CodegenError::Constant { name: constant.name.clone(), reason };
-    let elements = constant.sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
-    if elements.and_then(|elements| elements.checked_mul(constant.dtype.bytes())) != Some(bytes.len()) {
-        return Err(bad(format!("{} bytes do not hold sizes {:?}", bytes.len(), constant.sizes)));
-    }
-    match constant.dtype {
-        DType::F32 => {
-            if cfg!(target_endian = "little")
-                && let Ok(floats) = bytemuck::try_cast_slice(bytes)
-            {
-                return Ok(Cow::Borrowed(floats));
-            }
-            let (words, _) = bytes.as_chunks::<4>();
-            Ok(Cow::Owned(words.iter().map(|word| f32::from_le_bytes(*word)).collect()))
-        }
-        DType::F16 => {
-            let (words, _) = bytes.as_chunks::<2>();
-            Ok(Cow::Owned(words.iter().map(|word| half::f16::from_le_bytes(*word).to_f32()).collect()))
-        }
-        other => Err(bad(format!("kernels read f32 and f16 constants, not {other}"))),
     }
 }

@@ -7,11 +7,9 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, Value};
-use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_codegen::ir::{BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::FunctionBuilder;
-use cranelift_jit::JITModule;
-use cranelift_module::Module;
 use incept_ir::abi::KernelArgs;
 use rustc_hash::FxHashMap;
 
@@ -21,19 +19,19 @@ use super::link::TileId;
 /// A kernel's body under construction. Values are 64-bit integers.
 pub struct Nest<'a> {
     b: FunctionBuilder<'a>,
-    module: &'a mut JITModule,
+    call_conv: CallConv,
     args: Value,
     callees: FxHashMap<TileId, FuncRef>,
 }
 
 impl<'a> Nest<'a> {
-    pub(super) fn new(mut b: FunctionBuilder<'a>, module: &'a mut JITModule) -> Self {
+    pub(super) fn new(mut b: FunctionBuilder<'a>, call_conv: CallConv) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         b.seal_block(entry);
         let args = b.block_params(entry)[0];
-        Self { b, module, args, callees: FxHashMap::default() }
+        Self { b, call_conv, args, callees: FxHashMap::default() }
     }
 
     pub(super) fn finish(mut self, config: TargetFrontendConfig) {
@@ -137,9 +135,12 @@ impl<'a> Nest<'a> {
 
     /// Calls a tile.
     pub fn call(&mut self, tile: TileId, args: &[Value]) {
-        let module = &mut *self.module;
-        let func = &mut *self.b.func;
-        let callee = *self.callees.entry(tile).or_insert_with(|| module.declare_func_in_func(tile.function(), func));
+        let (func, call_conv) = (&mut *self.b.func, self.call_conv);
+        let callee = *self.callees.entry(tile).or_insert_with(|| {
+            let signature = func.import_signature(tile.signature(call_conv));
+            let name = ExternalName::user(func.declare_imported_user_function(tile.name()));
+            func.import_function(ExtFuncData { name, signature, colocated: true, patchable: false })
+        });
         self.b.ins().call(callee, args);
     }
 

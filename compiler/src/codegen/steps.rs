@@ -46,6 +46,19 @@ pub(super) enum Packing {
     BatchNorm([ConstId; 4], usize, f32),
 }
 
+impl Packing {
+    /// The constants among them.
+    pub fn constants(&self) -> Vec<ConstId> {
+        match self {
+            Self::None | Self::Divisors => Vec::new(),
+            Self::Conv(weights, more) | Self::Gemm(weights, more, _) => {
+                std::iter::once(*weights).chain(*more).collect()
+            }
+            Self::BatchNorm(ids, ..) => ids.to_vec(),
+        }
+    }
+}
+
 /// A step as a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lowered {

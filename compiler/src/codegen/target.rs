@@ -3,7 +3,6 @@
 //! A [`Target`] can only be made for what this CPU has, so holding one is the proof that its code can run here.
 
 use std::fmt;
-use std::sync::Arc;
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
@@ -80,7 +79,8 @@ pub struct Target {
     fused: bool,
     l1: usize,
     l2: usize,
-    tiles: Arc<OwnedTargetIsa>,
+    tiles: OwnedTargetIsa,
+    kernels: OwnedTargetIsa,
 }
 
 impl fmt::Debug for Target {
@@ -124,12 +124,13 @@ impl Target {
         }
         // The mid-end would sink FMAs below all loads of an unrolled body and spill: tiles keep their order.
         let tiles = isa("none")?;
+        let kernels = isa("speed")?;
         #[cfg(target_arch = "x86_64")]
         let fused = std::is_x86_feature_detected!("fma");
         #[cfg(not(target_arch = "x86_64"))]
         let fused = true;
         let (l1, l2) = caches();
-        Ok(Self { level, fused, l1, l2, tiles: Arc::new(tiles) })
+        Ok(Self { level, fused, l1, l2, tiles, kernels })
     }
 
     /// Every level that this CPU can run, narrowest first.
@@ -190,10 +191,15 @@ impl Target {
     pub(crate) fn tile_isa(&self) -> &OwnedTargetIsa {
         &self.tiles
     }
+
+    /// The Cranelift back end that compiles kernels.
+    pub(crate) fn kernel_isa(&self) -> &OwnedTargetIsa {
+        &self.kernels
+    }
 }
 
 /// The host's Cranelift back end with an optimisation level of `none` or `speed`.
-pub(crate) fn isa(opt_level: &str) -> Result<OwnedTargetIsa, CodegenError> {
+fn isa(opt_level: &str) -> Result<OwnedTargetIsa, CodegenError> {
     let host = |error: &dyn fmt::Display| CodegenError::Host(error.to_string());
     let mut flags = settings::builder();
     let verifier = if cfg!(any(test, debug_assertions)) { "true" } else { "false" };

@@ -260,7 +260,8 @@ fn the_listing_shows_every_function() {
     let input = values(2 * 3 * 49, 0);
     let plan = Arc::new(network(&input).0);
     for target in Target::all().unwrap() {
-        let linked = link_with(Arc::clone(&plan), &target, LinkOptions { keep_text: true }).unwrap();
+        let linked =
+            link_with(Arc::clone(&plan), &target, LinkOptions { keep_text: true, ..LinkOptions::default() }).unwrap();
         assert!(linked.listing.code_bytes() > 1000);
         for function in linked.listing.functions() {
             assert!(!function.kernel || function.clif.as_ref().is_some_and(|text| text.contains("function")));

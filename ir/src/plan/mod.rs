@@ -109,10 +109,13 @@ impl Plan {
         views.filter_map(View::elements).fold(0, |sum: usize, count| sum.saturating_add(count.saturating_mul(4)))
     }
 
-    /// The bytes of all constants, as they are saved.
+    /// The bytes of all constants, as they are saved; also where this plan no longer holds them.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        self.constants.iter().fold(0, |sum: usize, constant| sum.saturating_add(constant.bytes.len()))
+        let bytes = |constant: &PlanConstant| {
+            constant.sizes.iter().fold(constant.dtype.bytes(), |bytes, size| bytes.saturating_mul(*size))
+        };
+        self.constants.iter().map(bytes).fold(0, usize::saturating_add)
     }
 }
 

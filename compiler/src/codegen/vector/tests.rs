@@ -11,7 +11,7 @@ type TileFn = extern "C" fn(i64, i64, i64, i64, i64, i64);
 
 /// A tile linked for calling: six integer arguments, the surplus ignored.
 fn call(target: &Target, args: usize, body: &dyn Fn(&mut dyn Asm), values: &[i64]) {
-    let mut linker = Linker::new(target).unwrap();
+    let mut linker = Linker::new(target);
     let id = linker.tile("test", args, body).unwrap();
     let linked = linker.finish().unwrap();
     let address = linked.tile_address(id).unwrap();
@@ -441,7 +441,7 @@ fn misuse_is_an_error() {
 #[test]
 fn equal_tiles_are_shared_and_listings_name_instructions() {
     for target in targets() {
-        let mut linker = Linker::new(&target).unwrap();
+        let mut linker = Linker::new(&target);
         linker.keep_text(true);
         let body = |a: &mut dyn Asm| {
             let (v, p) = (a.vec(), a.arg(0));

@@ -40,6 +40,10 @@ pub fn pack(
     let per_group = channels / groups;
     let first_channel: Vec<usize> =
         spec.outputs.iter().scan(0, |next, output| Some(std::mem::replace(next, *next + output.channels))).collect();
+    let area = rows * taps;
+    // For lanes beyond the last channel.
+    let nothing = vec![0.0f32; filter];
+    let mut rows: Vec<&[f32]> = Vec::new();
     for (group, out) in out.chunks_exact_mut(plan.group_floats).enumerate() {
         for segment in &plan.segments {
             let width = segment.vectors * plan.lanes;
@@ -49,14 +53,21 @@ pub fn pack(
             for panel in 0..segment.count {
                 let start = segment.weights + panel * segment.panel_floats;
                 let out = &mut out[start..start + segment.panel_floats];
-                for lane in 0..width {
+                let (biases, products) = out.split_at_mut(width);
+                rows.clear();
+                for (lane, value) in biases.iter_mut().enumerate() {
                     let channel = base + panel * width + lane;
                     let exists = channel < end;
-                    out[lane] = if exists { bias.map_or(0.0, |bias| bias[channel]) } else { 0.0 };
-                    for (position, row) in out[width..].chunks_exact_mut(width).enumerate() {
-                        // Positions run over [kh][kw][c], the source over [c][kh][kw].
-                        let (tap, c) = (position / depth, position % depth);
-                        row[lane] = if exists { weights[channel * filter + c * rows * taps + tap] } else { 0.0 };
+                    *value = if exists { bias.map_or(0.0, |bias| bias[channel]) } else { 0.0 };
+                    rows.push(if exists { &weights[channel * filter..][..filter] } else { &nothing[..] });
+                }
+                // The source runs over [c][kh][kw], positions over [kh][kw][c]: whole vectors are written, and each
+                // channel's source is read in order.
+                for source in 0..filter {
+                    let (c, tap) = (source / area, source % area);
+                    let to = &mut products[(tap * depth + c) * width..][..width];
+                    for (value, row) in to.iter_mut().zip(&rows) {
+                        *value = row[source];
                     }
                 }
             }

@@ -136,7 +136,7 @@ pub(in crate::codegen::kernels) fn check_with(
         first += output.channels;
     }
 
-    let mut linker = Linker::new(target).unwrap();
+    let mut linker = Linker::new(target);
     let (emitted, mut packed) = make(&mut linker, &weights, bias.as_deref());
     let linked = linker.finish().unwrap();
     let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
@@ -366,7 +366,7 @@ fn depthwise_shapes() {
 
 #[test]
 fn equal_specs_share_a_kernel() {
-    let mut linker = Linker::new(&Target::host().unwrap()).unwrap();
+    let mut linker = Linker::new(&Target::host().unwrap());
     let mut spec = simple(1, [4, 8, 8], 8, 3, 1, 1);
     let first = emit(&mut linker, &spec).unwrap().kernel;
     assert_eq!(emit(&mut linker, &spec).unwrap().kernel, first);
@@ -380,7 +380,7 @@ fn broken_specs_are_refused() {
     let refused = |change: &dyn Fn(&mut ConvSpec), reason: &str| {
         let mut spec = simple(1, [4, 8, 8], 8, 3, 1, 1);
         change(&mut spec);
-        let error = emit(&mut Linker::new(&target).unwrap(), &spec).unwrap_err().to_string();
+        let error = emit(&mut Linker::new(&target), &spec).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     };
     refused(&|spec| spec.kernel[0] = 0, "zero");

@@ -233,7 +233,7 @@ fn error(target: &Target, m: usize, taps: usize, channels: usize, outputs: usize
     let mut packed = AlignedBytes::zeroed(4 * packed_len(&spec, target).unwrap());
     let len = packed.len() / 4;
     pack(&spec, target, &weights, None, &mut packed.floats_mut()[..len]).unwrap();
-    let mut linker = Linker::new(target).unwrap();
+    let mut linker = Linker::new(target);
     let emitted = emit(&mut linker, &spec).unwrap();
     let linked = linker.finish().unwrap();
     let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
@@ -284,7 +284,7 @@ fn accuracy_on_he_weights() {
 #[test]
 fn equal_specs_share_a_kernel_and_names_say_what_it_is() {
     let target = Target::host().unwrap();
-    let mut linker = Linker::new(&target).unwrap();
+    let mut linker = Linker::new(&target);
     let mut spec = WinogradSpec { conv: simple(1, [4, 8, 8], 8, 3, 1, 1), m: 4 };
     let first = emit(&mut linker, &spec).unwrap();
     assert_eq!(emit(&mut linker, &spec).unwrap().kernel, first.kernel);
@@ -303,7 +303,7 @@ fn what_it_cannot_do_is_refused() {
         let mut conv = simple(1, [4, 8, 8], 8, 3, 1, 1);
         change(&mut conv);
         let spec = WinogradSpec { conv, m };
-        let error = emit(&mut Linker::new(&target).unwrap(), &spec).unwrap_err().to_string();
+        let error = emit(&mut Linker::new(&target), &spec).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
         assert_eq!(packed_len(&spec, &target).unwrap_err().to_string(), error);
     };

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use iced_x86::Register;
 use iced_x86::code_asm::{
     AsmMemoryOperand, AsmRegister64, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler, CodeLabel, ptr,
     registers as r,
 };
-use iced_x86::{BlockEncoderOptions, Register};
 
 use super::{Addr, Asm, P, TileCode, V};
 use crate::codegen::CodegenError;
@@ -77,6 +77,8 @@ struct Frame {
 
 struct X64 {
     a: CodeAssembler,
+    /// Only registers and masks are counted; no instruction is kept.
+    dry: bool,
     width: Width,
     args: usize,
     vectors: [bool; 32],
@@ -92,7 +94,7 @@ struct X64 {
 /// Emits one instruction, keeping the first error.
 macro_rules! emit {
     ($s:expr, $op:ident $args:tt) => {
-        if $s.error.is_none() {
+        if !$s.dry && $s.error.is_none() {
             if let Err(error) = $s.a.$op $args {
                 $s.error = Some(error.into());
             }
@@ -135,24 +137,31 @@ macro_rules! masked {
     };
 }
 
+mod encode;
 mod ops;
 
 /// Emits a tile; see [`super::assemble`].
 pub(super) fn assemble(width: Width, args: usize, body: &dyn Fn(&mut dyn Asm)) -> Result<TileCode, CodegenError> {
-    let mut dry = X64::new(width, args, Vec::new(), BTreeSet::new())?;
+    let mut dry = X64::new(width, args, true, Vec::new(), BTreeSet::new())?;
     body(&mut dry);
     if let Some(error) = dry.error {
         return Err(error);
     }
     let kept: Vec<usize> = dry.masks.iter().copied().take(KEPT_MASKS).collect();
-    let mut real = X64::new(width, args, kept, dry.saved)?;
+    let mut real = X64::new(width, args, false, kept, dry.saved)?;
     real.prologue();
     body(&mut real);
     real.finish()
 }
 
 impl X64 {
-    fn new(width: Width, args: usize, kept: Vec<usize>, saved: BTreeSet<usize>) -> Result<Self, CodegenError> {
+    fn new(
+        width: Width,
+        args: usize,
+        dry: bool,
+        kept: Vec<usize>,
+        saved: BTreeSet<usize>,
+    ) -> Result<Self, CodegenError> {
         let mut a = CodeAssembler::new(64)?;
         // The encodings without EVEX reach registers 0 to 15 only.
         a.set_prefer_vex(width == Width::Y);
@@ -160,6 +169,7 @@ impl X64 {
         ints[..args].fill(true);
         Ok(Self {
             a,
+            dry,
             width,
             args,
             vectors: [false; 32],
@@ -283,22 +293,15 @@ impl X64 {
             emit!(self, pop(INTS[register]));
         }
         emit!(self, ret());
-        let mut first = None;
+        let instructions = self.a.instructions().len();
         for (words, mut label) in std::mem::take(&mut self.constants) {
             emit!(self, set_label(&mut label));
             emit!(self, dd(&words));
-            first = first.or(Some(label));
         }
         if let Some(error) = self.error {
             return Err(error);
         }
-        let result = self.a.assemble_options(0, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS)?;
-        let code_len = match first {
-            Some(label) => {
-                usize::try_from(result.label_ip(&label)?).map_err(|_| CodegenError::Internal("code size"))?
-            }
-            None => result.inner.code_buffer.len(),
-        };
-        Ok(TileCode { bytes: result.inner.code_buffer, code_len, args: self.args, clif: None })
+        let (bytes, code_len) = encode::encode(self.a.instructions(), instructions)?;
+        Ok(TileCode { bytes, code_len, args: self.args, clif: None })
     }
 }
