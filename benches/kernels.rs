@@ -1,6 +1,6 @@
 //! Convolution, direct and Winograd, against this machine's peak, for every vector level that it has.
 //!
-//! Prints a table first, then times a few layers with criterion. The table has the least time of many runs beside the
+//! Prints a table first, then times every distinct layer with criterion. The table has the least time of many runs beside the
 //! multiply-add peak of the same width, which a tile of the same assembler measures; products with padding, which the
 //! kernel leaves out, are not counted. A second table has the 3×3 layers by Winograd's algorithm at the rate of the
 //! direct products that they stand for. Layers are GoogLeNet's, sibling 1×1s merged. An argument `avx512`, `avx2` or
@@ -339,10 +339,21 @@ fn main() -> Outcome<()> {
     for target in targets.iter().rev().filter(|target| wanted(target.level().name())) {
         table(target)?;
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    // Many and short: the tables above say more, these are for comparing versions.
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(300))
+        .configure_from_args();
+    let mut shapes: Vec<&Layer> = Vec::new();
+    for layer in &LAYERS {
+        if !shapes.contains(&layer) {
+            shapes.push(layer);
+        }
+    }
     for target in &targets {
         let mut group = criterion.benchmark_group(format!("conv/{}", target.level()));
-        for layer in [&LAYERS[0], &LAYERS[2], &LAYERS[3], &LAYERS[28], &LAYERS[36]] {
+        for layer in &shapes {
             for m in [None, Some(2), Some(4)].into_iter().filter(|m| m.is_none() || layer.3 == 3) {
                 let mut job = convolution(layer, m, target)?;
                 group.throughput(criterion::Throughput::Elements(job.flops as u64));

@@ -13,8 +13,10 @@ use incept_compiler::lower::LowerError;
 use incept_compiler::pass::PassError;
 use incept_ir::describe::DescribeError;
 use incept_ir::graph::GraphError;
+use incept_ir::interp::InterpError;
 use incept_ir::models::ModelError;
 use incept_ir::plan::file::PlanFileError;
+use incept_ir::tensor::TensorError;
 use incept_runtime::SessionError;
 use miette::Diagnostic;
 
@@ -144,6 +146,22 @@ pub enum Error {
     /// The target is unknown, or this CPU lacks it.
     #[error(transparent)]
     Target(Box<CodegenError>),
+    /// The reference interpreter refuses the model or its inputs.
+    #[error("`{model}` cannot be interpreted")]
+    Interp {
+        /// The model.
+        model: String,
+        /// Why.
+        source: Box<InterpError>,
+    },
+    /// An input does not hold `f32`.
+    #[error("input {index} cannot be given to compiled code")]
+    Input {
+        /// Its position among the model's inputs.
+        index: usize,
+        /// Why.
+        source: Box<TensorError>,
+    },
     /// A session cannot be made or run.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -160,6 +178,7 @@ impl Error {
             | Self::BuiltIn(_)
             | Self::NoPass { .. }
             | Self::Target(_)
+            | Self::Input { .. }
             | Self::Session(
                 SessionError::InputCount { .. } | SessionError::OutputCount { .. } | SessionError::PortSize { .. },
             ) => Kind::Usage,
@@ -168,6 +187,7 @@ impl Error {
             | Self::Describe { .. }
             | Self::PlanFile { .. }
             | Self::Graph { .. }
+            | Self::Interp { .. }
             | Self::Lower { .. } => Kind::Model,
             Self::Write { .. }
             | Self::Pass { .. }
@@ -195,6 +215,8 @@ impl Error {
             Self::BuiltIn(_) => "incept::built_in",
             Self::Codegen { .. } => "incept::codegen",
             Self::Target(_) => "incept::target",
+            Self::Interp { .. } => "incept::interp",
+            Self::Input { .. } => "incept::input",
             Self::Session(_) => "incept::session",
         }
     }

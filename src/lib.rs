@@ -21,14 +21,20 @@
 //! | [`model`] | where models come from | `compiler` (front ends), `ir`, `runtime` (mapped files) |
 //! | [`compile`](mod@compile) | the stages from graph to code | `model`, `compiler`, `runtime` |
 //! | [`tune`](mod@tune) | measuring the algorithms of a plan's convolutions | `compiler`, `runtime` |
+//! | [`compare`] | how far results are from a reference, at which layer, by which rewrite | `compile`, `ir` |
+//! | [`measure`] | comparing times honestly, profiles, this machine's peaks | `compile` |
+//! | [`inputs`] | inputs where nobody gives any | `ir` |
 //! | [`preprocess`] | from a photograph to an input | nothing |
 //! | [`error`] | the one error of all that | the errors of the crates |
 //!
 //! The crates below are there for whoever needs a stage alone: [`ir`], [`compiler`], [`runtime`].
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod compile;
 pub mod error;
+pub mod inputs;
+pub mod measure;
 pub mod model;
 pub mod names;
 pub mod preprocess;

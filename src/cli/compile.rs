@@ -19,7 +19,7 @@ use super::{files, out, summary};
 #[command(after_help = "Examples:\n  \
     incept compile model.onnx -o model.plan\n  \
     incept compile googlenet -o googlenet.plan --batch 8 --disable-pass fuse_activation\n  \
-    incept compile googlenet -o googlenet.plan --tune 10")]
+    incept compile tiny-inception -o tiny.plan --tune 1")]
 pub struct Compile {
     #[command(flatten)]
     model: ModelArgs,

@@ -11,6 +11,8 @@ use super::out;
 
 /// What this machine can run, and what may disturb measurements.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept doctor")]
 pub struct Doctor {
     /// Print one JSON document.
     #[arg(long)]
@@ -60,7 +62,7 @@ impl Doctor {
             vec![level.name().into(), level.lanes().to_string(), state]
         });
         text += &out::table(&["target", "lanes", "runs here"], rows.collect());
-        text += "\nHow many FMA units the CPU has cannot be asked; `incept profile` would have to measure it.\n";
+        text += "\nHow many FMA units the CPU has cannot be asked; `incept profile` measures the peak.\n";
         text += "\nWhat may disturb measurements:\n";
         for concern in &concerns {
             text += &format!("  {:<22} {}\n", concern.what, concern.found);

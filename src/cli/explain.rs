@@ -9,6 +9,9 @@ use super::out;
 
 /// What every pass rewrote and refused, with its reasons.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept explain model.onnx\n  \
+    incept explain model.onnx --node conv_1")]
 pub struct Explain {
     #[command(flatten)]
     model: ModelArgs,

@@ -48,6 +48,30 @@ pub enum Failure {
         /// Why.
         source: PreprocessError,
     },
+    /// Results differ by more than they may.
+    #[error("{message}")]
+    Differ {
+        /// What differs, and by how much.
+        message: String,
+        /// How to find out more.
+        help: String,
+    },
+    /// No test could run.
+    #[error("no test could run: {count} are refused")]
+    AllRefused {
+        /// How many tests there are.
+        count: usize,
+    },
+    /// Something is slower than it was.
+    #[error("{variant} takes {times:.3} times as long as in `{}`", .baseline.display())]
+    Slower {
+        /// The variant.
+        variant: String,
+        /// The time now over the time then.
+        times: f64,
+        /// The earlier measurement.
+        baseline: PathBuf,
+    },
     /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
@@ -77,11 +101,15 @@ impl Failure {
         Error::Write { path: path.into(), source }.into()
     }
 
-    /// The exit code: 1 failed, 2 usage, 3 the model is invalid or unsupported. A reader that went away is fine.
+    /// The exit code: 1 failed, 2 usage, 3 the model is invalid or unsupported, 4 results differ, 5 slower than the
+    /// baseline. A reader that went away is fine.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) => 1,
+            Self::AllRefused { .. } => 3,
+            Self::Differ { .. } => 4,
+            Self::Slower { .. } => 5,
             Self::Usage { .. } | Self::Array { .. } | Self::Picture { .. } | Self::Prepare { .. } => 2,
             Self::Library(error) => match error.kind() {
                 Kind::Usage => 2,
@@ -99,6 +127,9 @@ impl Diagnostic for Failure {
             Self::Usage { .. } => Some(Box::new("incept::usage")),
             Self::Array { .. } => Some(Box::new("incept::array")),
             Self::Picture { .. } | Self::Prepare { .. } => Some(Box::new("incept::picture")),
+            Self::AllRefused { .. } => Some(Box::new("incept::all_refused")),
+            Self::Differ { .. } => Some(Box::new("incept::differ")),
+            Self::Slower { .. } => Some(Box::new("incept::slower")),
             Self::Output(_) => Some(Box::new("incept::stdout")),
         }
     }
@@ -106,8 +137,12 @@ impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match self {
             Self::Library(error) => error.help(),
-            Self::Usage { help, .. } | Self::Array { help, .. } => Some(Box::new(help)),
+            Self::Usage { help, .. } | Self::Array { help, .. } | Self::Differ { help, .. } => Some(Box::new(help)),
+            Self::Slower { .. } => {
+                Some(Box::new("`incept bench MODEL --ablate` and `incept profile MODEL` show where the time goes"))
+            }
             Self::Picture { .. } => Some(Box::new("PNG, JPEG, WebP, BMP and PNM files can be read")),
+            Self::AllRefused { .. } => Some(Box::new("the reasons are above; `incept ops` lists what is supported")),
             Self::Prepare { .. } | Self::Output(_) => None,
         }
     }

@@ -203,7 +203,7 @@ pub fn split(argument: &str, option: &str) -> Result<(String, PathBuf), Failure>
 }
 
 /// The batch size with which a shape has these sizes; `None` where the shape holds no batch.
-fn fit(shape: &Shape, sizes: &[usize], batch: Option<usize>) -> Result<Option<usize>, String> {
+pub fn fit(shape: &Shape, sizes: &[usize], batch: Option<usize>) -> Result<Option<usize>, String> {
     if shape.rank() != sizes.len() {
         return Err(format!("it has {} axes, not {}", sizes.len(), shape.rank()));
     }

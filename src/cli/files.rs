@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use super::failure::Failure;
+use super::interrupt;
 
 /// Writes to a temporary file beside `path` and renames it to `path` once all is written: a failure leaves nothing
 /// behind and does not touch what was there.
@@ -21,10 +24,12 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>)
             // What the user's umask leaves of an ordinary file's permissions, not a private temporary file's.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let mut file = builder.prefix(".incept-").suffix(".tmp").tempfile_in(folder)?;
-        write(file.as_file_mut())?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        builder.prefix(".incept-").suffix(".tmp");
+        let mut file = interrupt::remember(|| builder.tempfile_in(folder), NamedTempFile::path)?;
+        let temporary = file.path().to_owned();
+        let done = write(file.as_file_mut()).and_then(|()| file.persist(path).map_err(|error| error.error));
+        interrupt::forget(&temporary);
+        done.map(drop)
     };
     attempt().map_err(|error| Failure::write(path, error))
 }

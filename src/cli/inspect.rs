@@ -16,6 +16,9 @@ use super::{out, summary};
 
 /// A model's inputs, outputs and operators; or what it costs once compiled.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept inspect model.onnx\n  \
+    incept inspect googlenet --stage plan --json")]
 pub struct Inspect {
     #[command(flatten)]
     model: ModelArgs,

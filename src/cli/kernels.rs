@@ -9,6 +9,8 @@ use super::out;
 
 /// The kernels that a model is compiled to, step by step.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept kernels model.onnx")]
 pub struct Kernels {
     #[command(flatten)]
     model: ModelArgs,

@@ -12,6 +12,8 @@ use super::out;
 
 /// The built-in models.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept models")]
 pub struct Models {
     /// Print one JSON document
     #[arg(long)]
@@ -34,6 +36,8 @@ impl Models {
 
 /// The passes, in the order in which they run; then the decisions of lowering, which `--disable-pass` knows as well.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept passes")]
 pub struct Passes {
     /// Print one JSON document
     #[arg(long)]
@@ -57,6 +61,8 @@ impl Passes {
 
 /// The operators of the graph, as text dumps name them.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    incept ops")]
 pub struct Ops {
     /// Print one JSON document
     #[arg(long)]

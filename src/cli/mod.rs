@@ -5,6 +5,11 @@
 
 mod args;
 mod arrays;
+mod baseline;
+mod bench;
+mod cases;
+mod chart;
+mod compare;
 mod compile;
 mod doctor;
 mod dump;
@@ -13,12 +18,18 @@ mod failure;
 mod feed;
 mod files;
 mod inspect;
+mod interrupt;
 mod kernels;
 mod lists;
 mod out;
+mod profile;
+mod progress;
 mod run;
 mod scores;
 mod summary;
+mod test;
+mod trace;
+mod units;
 
 use std::process::ExitCode;
 
@@ -32,7 +43,8 @@ use tracing_subscriber::EnvFilter;
 /// (`incept models` lists them).
 #[derive(Debug, Parser)]
 #[command(name = "incept", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the model is invalid or unsupported.\n\
+#[command(after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the model is invalid or unsupported,\n\
+    4 results differ, 5 slower than the baseline.\n\
     INCEPT_LOG=debug shows what happens inside; NO_COLOR is honoured.")]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +63,14 @@ enum Verb {
     Explain(explain::Explain),
     /// A model's inputs, outputs and operators; or what it costs once compiled.
     Inspect(inspect::Inspect),
+    /// Time a model against itself without fusion, or without single passes.
+    Bench(bench::Bench),
+    /// Where the time of a run goes, step by step, beside what this machine could do.
+    Profile(profile::Profile),
+    /// Check compiled results against the interpreter or against given outputs.
+    Compare(compare::Compare),
+    /// Run ONNX test directories.
+    Test(test::Test),
     /// The built-in models.
     Models(lists::Models),
     /// The passes, in the order in which they run.
@@ -71,6 +91,10 @@ impl Verb {
             Self::Dump(verb) => verb.run(),
             Self::Explain(verb) => verb.run(),
             Self::Inspect(verb) => verb.run(),
+            Self::Bench(verb) => verb.run(),
+            Self::Profile(verb) => verb.run(),
+            Self::Compare(verb) => verb.run(),
+            Self::Test(verb) => verb.run(),
             Self::Models(verb) => verb.run(),
             Self::Passes(verb) => verb.run(),
             Self::Ops(verb) => verb.run(),
@@ -85,6 +109,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("INCEPT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(out::colour()).init();
+    interrupt::install();
     match cli.verb.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

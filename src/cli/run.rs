@@ -17,8 +17,8 @@ use super::{arrays, out, summary};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     incept run googlenet-mnist --image digit.png\n  \
-    incept run model.onnx --image photo.jpg --preprocess torch --labels imagenet.txt --top-k 3\n  \
-    incept run model.onnx --input x=x.npy --output y=y.npy\n  \
+    incept run model.onnx --image photo.jpg --preprocess torch --labels labels.txt --top-k 3\n  \
+    incept run model.onnx --input x=x.npy --output softmax_28=y.npy\n  \
     incept run model.plan --input-dir inputs --output-dir outputs")]
 pub struct Run {
     #[command(flatten)]

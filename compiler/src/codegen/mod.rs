@@ -3,7 +3,7 @@
 //! Rooms: [`target`] (which instructions the CPU has), [`vector`] (the small vector assembler that inner tiles are
 //! written against), [`choose`] (the algorithm of a convolution), [`link`] (the owner of all emitted code), [`nest`] (loop nests in CLIF around the tiles),
 //! [`kernels`] (what is emitted, by family), `steps` (a plan's steps as kernel specs), `weights` (packed weights), `module`
-//! ([`link()`]: a plan as a compiled module).
+//! ([`link()`]: a plan as a compiled module), [`probe`] (modules that measure the machine).
 //!
 //! Depends on Cranelift, iced-x86 and [`incept_ir::abi`]; never on the graph or on a front end: kernels are described by
 //! plain specs so that they can be tested and timed alone.
@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod link;
 mod module;
 pub mod nest;
+pub mod probe;
 mod steps;
 pub mod target;
 pub mod vector;
