@@ -8,7 +8,8 @@ use incept_ir::abi::{AlignedBytes, CompiledModule, KernelArgs, Operand};
 use incept_ir::ids::{BufferId, ConstId, StepId, ViewId};
 use incept_ir::ops::{Activation, Operator, Pool, avg_pool, batch_norm, conv, gemm, global_avg_pool, softmax};
 use incept_ir::plan::{
-    Binary, Buffer, Memory, Place, Plan, PlanConstant, PoolKind, Port, Step, StepKind, View, channels_last, row_major,
+    Binary, Buffer, Memory, Place, Plan, PlanConstant, PoolKind, Port, Region, Step, StepKind, View, channels_last,
+    row_major,
 };
 use incept_ir::tensor::Tensor;
 use incept_ir::types::DType;
@@ -74,6 +75,7 @@ impl Builder {
             let last = self.plan.steps.iter().rposition(touches).unwrap_or(0);
             buffer.live = (StepId::from_index(first), StepId::from_index(last));
         }
+        self.plan.regions = Region::each(self.plan.steps.len());
         self.plan.memory = Memory {
             lower_bound_bytes: 0,
             strategy: "by hand".into(),

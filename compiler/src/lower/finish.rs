@@ -2,12 +2,12 @@
 
 use incept_ir::ids::{BufferId, ConstId, StepId, ViewId};
 use incept_ir::ops::Op;
-use incept_ir::plan::{Buffer, Memory, Place, Plan, PlanConstant, Port, Step, View};
+use incept_ir::plan::{Buffer, Memory, Place, Plan, PlanConstant, Port, Region, Step, View};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::draft::{Draft, Home};
 use super::layout;
-use super::place::{self, Item};
+use super::regions::Planned;
 use super::{LowerOptions, schedule};
 
 #[derive(Default)]
@@ -59,12 +59,10 @@ impl Constants {
     }
 }
 
-/// Makes the plan of a draft whose steps are in their final order.
-pub(super) fn plan(draft: &Draft<'_>, options: &LowerOptions) -> Plan {
-    let items = schedule::lifetimes(draft);
-    let live: Vec<Item> = items.iter().copied().flatten().collect();
-    let placement = place::place(&live);
-    let mut offsets = placement.offsets.iter().copied();
+/// Makes the plan of a draft whose steps are in their final order, that of these regions.
+pub(super) fn plan(draft: &Draft<'_>, planned: &Planned, options: &LowerOptions) -> Plan {
+    let items = schedule::lifetimes(draft, |step| step);
+    let placement = &planned.placement;
     let mut touched = vec![false; draft.roots.len()];
     for view in draft.steps.iter().flat_map(|step| step.inputs.iter().chain(&step.outputs)) {
         touched[view.buffer.index()] = true;
@@ -76,7 +74,7 @@ pub(super) fn plan(draft: &Draft<'_>, options: &LowerOptions) -> Plan {
         let (place, live) = match (root.home, items[index]) {
             (Home::Arena, Some(item)) => {
                 let live = (StepId::from_index(item.first), StepId::from_index(item.last));
-                (Place::Arena(offsets.next().unwrap_or(0)), live)
+                (Place::Arena(planned.offsets[index].unwrap_or(usize::MAX)), live)
             }
             (Home::Arena, None) => continue,
             (Home::Constant(_), _) if !touched[index] => continue,
@@ -95,6 +93,12 @@ pub(super) fn plan(draft: &Draft<'_>, options: &LowerOptions) -> Plan {
         let (name, nodes) = (step.name.clone(), step.nodes.clone());
         tables.plan.steps.push(Step { kind, inputs, outputs, constants, name, nodes });
     }
+    tables.plan.regions = planned
+        .regions
+        .bounds
+        .windows(2)
+        .map(|bounds| Region { begin: StepId::from_index(bounds[0]), end: StepId::from_index(bounds[1]) })
+        .collect();
     let graph = draft.graph;
     let inputs = graph.inputs().iter().filter_map(|id| {
         let node = graph.node(*id).ok()?;

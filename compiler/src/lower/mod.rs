@@ -5,7 +5,9 @@
 //! | `source.rs` | which nodes are needed, which values are other names of values, which are constant |
 //! | `alias_concat.rs` | which values are written as slices of a concatenation |
 //! | `select.rs`, `product.rs` | what runs for each op, on which views |
-//! | `schedule.rs` | the order of the steps, lifetimes on roots, what runs in place |
+//! | `schedule.rs` | the order of the steps, lifetimes on roots |
+//! | `in_place.rs` | which elementwise steps write over an input |
+//! | `regions.rs` | which steps may run at once |
 //! | `place.rs` | offsets in the arena |
 //! | `finish.rs` | the plan's tables |
 //!
@@ -19,10 +21,12 @@
 pub mod alias_concat;
 mod draft;
 mod finish;
+pub mod in_place;
 mod layout;
 pub mod place;
 mod product;
-pub mod schedule;
+pub mod regions;
+mod schedule;
 mod select;
 mod source;
 #[cfg(test)]
@@ -34,12 +38,13 @@ use incept_ir::plan::Plan;
 use incept_ir::plan::verify::PlanError;
 
 use self::draft::{Draft, Home, Stop, Stored};
+use self::regions::Regions;
 use self::source::Sources;
 
 /// How to lower.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LowerOptions {
-    /// Passes that do not run: [`alias_concat::NAME`], [`schedule::IN_PLACE`].
+    /// Passes that do not run: [`PASSES`].
     pub disabled: Vec<String>,
     /// The batch size that the graph was made concrete for; the plan records it.
     pub batch: usize,
@@ -56,9 +61,10 @@ impl Default for LowerOptions {
 }
 
 /// The passes of lowering that can be disabled, with a line about each.
-pub const PASSES: [(&str, &str); 2] = [
+pub const PASSES: [(&str, &str); 3] = [
     (alias_concat::NAME, "the parts of a concatenation are written where it lies, so that nothing is copied"),
-    (schedule::IN_PLACE, "elementwise steps write over an input that nothing reads any more"),
+    (in_place::NAME, "elementwise steps write over an input that nothing reads any more"),
+    (regions::NAME, "steps that do not depend on each other run at once, where that takes no more memory"),
 ];
 
 /// A node that cannot be lowered.
@@ -195,12 +201,15 @@ pub fn lower_with_report(graph: &Graph, options: &LowerOptions) -> Result<Lowere
     if !refused.is_empty() {
         return Err(LowerError::Unsupported(refused));
     }
-    schedule::order(&mut draft);
+    let peak = schedule::order(&mut draft, enabled(in_place::NAME), &mut report);
     schedule::check(&draft).map_err(|one| LowerError::Unsupported(vec![one]))?;
-    if enabled(schedule::IN_PLACE) {
-        schedule::in_place(&mut draft, &mut report);
-    }
-    let plan = finish::plan(&draft, options);
+    let planned = if enabled(regions::NAME) {
+        regions::choose(&draft, peak)
+    } else {
+        regions::Planned::new(&draft, Regions::each(draft.steps.len()))
+    };
+    schedule::reorder(&mut draft, &planned.regions.order);
+    let plan = finish::plan(&draft, &planned, options);
     plan.verify().map_err(|error| match error.number {
         LIMITS => LowerError::TooLarge(error),
         _ => LowerError::Plan(error),

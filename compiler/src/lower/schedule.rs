@@ -1,164 +1,171 @@
-//! The order of the steps, their lifetimes on roots, and what may run in place.
+//! The order of the steps, and their lifetimes on roots.
 //!
 //! Two orders are tried: the graph's own, and one that always takes the ready step that adds least to the arena. The one
-//! with the lower peak is kept; the graph's own where they are equal.
+//! with the lower peak, counted with what runs in place in it, is kept; the graph's own where they are equal. Steps that
+//! may run at once are then drawn together by [`super::regions`].
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use smallvec::SmallVec;
 
 use super::draft::{Draft, DraftStep, Home};
-use super::layout;
+use super::in_place::{self, Merges};
 use super::place::{self, Item};
 use super::{LowerReport, Refused};
 
-/// The pass's name on the command line and in reports.
-pub const IN_PLACE: &str = "in_place";
+/// The roots that each step touches, ascending, each once.
+pub(super) type Touched = Vec<SmallVec<[usize; 4]>>;
 
-/// The buffers that each step touches, in the order of the steps, without repetition.
-fn touched(steps: &[DraftStep]) -> Vec<BTreeSet<usize>> {
-    steps.iter().map(|step| step.inputs.iter().chain(&step.outputs).map(|view| view.buffer.index()).collect()).collect()
+/// The roots that each step of a draft touches.
+pub(super) fn touched(draft: &Draft<'_>) -> Touched {
+    let of = |step: &DraftStep| {
+        let mut roots: SmallVec<[usize; 4]> =
+            step.inputs.iter().chain(&step.outputs).map(|view| view.buffer.index()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    };
+    draft.steps.iter().map(of).collect()
 }
 
-/// Sorts the draft's steps, and says how high the arena is for both orders.
-pub(super) fn order(draft: &mut Draft<'_>) {
-    let touched = touched(&draft.steps);
+/// For each step, those that come after it.
+pub(super) fn followers(draft: &Draft<'_>) -> Vec<SmallVec<[usize; 4]>> {
+    let mut followers = vec![SmallVec::new(); draft.steps.len()];
+    for (at, step) in draft.steps.iter().enumerate() {
+        for before in &step.after {
+            followers[*before].push(at);
+        }
+    }
+    followers
+}
+
+/// Sorts the draft's steps, and lets steps run in place where `overwrite`. Gives the peak: the largest sum of roots that
+/// live at one step.
+pub(super) fn order(draft: &mut Draft<'_>, overwrite: bool, report: &mut LowerReport) -> usize {
+    let touched = touched(draft);
+    let measure = |order: &[usize]| {
+        let merges = if overwrite { in_place::find(draft, &touched, order) } else { Merges::none(draft.roots.len()) };
+        (peak(draft, &touched, order, &merges), merges)
+    };
     let own: Vec<usize> = (0..draft.steps.len()).collect();
     let lean = lean_order(draft, &touched);
-    if peak(draft, &touched, &lean) < peak(draft, &touched, &own) {
-        let mut places = vec![0; lean.len()];
-        for (place, step) in lean.iter().enumerate() {
-            places[*step] = place;
-        }
-        let mut steps: Vec<(usize, DraftStep)> = std::mem::take(&mut draft.steps)
-            .into_iter()
-            .enumerate()
-            .map(|(step, mut content)| {
-                for before in &mut content.after {
-                    *before = places[*before];
-                }
-                (places[step], content)
-            })
-            .collect();
-        steps.sort_unstable_by_key(|(place, _)| *place);
-        draft.steps = steps.into_iter().map(|(_, step)| step).collect();
+    let (own_peak, own_merges) = measure(&own);
+    let (lean_peak, lean_merges) = measure(&lean);
+    let (peak, order, merges) =
+        if lean_peak < own_peak { (lean_peak, lean, lean_merges) } else { (own_peak, own, own_merges) };
+    in_place::apply(draft, &merges, report);
+    reorder(draft, &order);
+    peak
+}
+
+/// Brings the steps into this order.
+pub(super) fn reorder(draft: &mut Draft<'_>, order: &[usize]) {
+    let mut places = vec![0; order.len()];
+    for (place, step) in order.iter().enumerate() {
+        places[*step] = place;
+    }
+    let mut steps: Vec<(usize, DraftStep)> = places.iter().copied().zip(std::mem::take(&mut draft.steps)).collect();
+    steps.sort_unstable_by_key(|(place, _)| *place);
+    draft.steps = steps.into_iter().map(|(_, step)| step).collect();
+    for before in draft.steps.iter_mut().flat_map(|step| &mut step.after) {
+        *before = places[*before];
     }
 }
 
-/// The first and the last step that touch each arena buffer; `None` for others and for buffers that nothing touches.
-pub(super) fn lifetimes(draft: &Draft<'_>) -> Vec<Option<Item>> {
-    let own: Vec<usize> = (0..draft.steps.len()).collect();
-    lifetimes_in(draft, &touched(&draft.steps), &own)
-}
-
-fn lifetimes_in(draft: &Draft<'_>, touched: &[BTreeSet<usize>], order: &[usize]) -> Vec<Option<Item>> {
+/// The lifetime of each arena root, as the first and the last of the times at which steps touch it; `None` for other
+/// roots and for those that nothing touches.
+pub(super) fn lifetimes(draft: &Draft<'_>, times: impl Fn(usize) -> usize) -> Vec<Option<Item>> {
     let mut items: Vec<Option<Item>> = vec![None; draft.roots.len()];
-    for (place, step) in order.iter().enumerate() {
-        for root in &touched[*step] {
-            if draft.roots[*root].home == Home::Arena {
-                let item = items[*root].get_or_insert(Item {
-                    bytes: draft.roots[*root].elements * 4,
-                    first: place,
-                    last: place,
-                });
-                item.last = place;
-            }
+    for (step, content) in draft.steps.iter().enumerate() {
+        for view in content.inputs.iter().chain(&content.outputs) {
+            live_at(draft, &mut items, view.buffer.index(), times(step));
         }
     }
     items
 }
 
-fn peak(draft: &Draft<'_>, touched: &[BTreeSet<usize>], order: &[usize]) -> usize {
-    let items: Vec<Item> = lifetimes_in(draft, touched, order).into_iter().flatten().collect();
-    place::lower_bound(&items)
+fn live_at(draft: &Draft<'_>, items: &mut [Option<Item>], root: usize, time: usize) {
+    if draft.roots[root].home == Home::Arena {
+        let bytes = draft.roots[root].elements * 4;
+        let item = items[root].get_or_insert(Item { bytes, first: time, last: time });
+        item.first = item.first.min(time);
+        item.last = item.last.max(time);
+    }
+}
+
+fn peak(draft: &Draft<'_>, touched: &Touched, order: &[usize], merges: &Merges) -> usize {
+    let mut items: Vec<Option<Item>> = vec![None; draft.roots.len()];
+    for (time, step) in order.iter().enumerate() {
+        for root in &touched[*step] {
+            live_at(draft, &mut items, merges.root(*root), time);
+        }
+    }
+    place::lower_bound(&items.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// How a step changes what lives: what it begins, less what it ends.
+struct Growth<'a> {
+    draft: &'a Draft<'a>,
+    touched: &'a Touched,
+    born: Vec<bool>,
+    /// The steps to come that touch each root.
+    uses: Vec<usize>,
+}
+
+impl Growth<'_> {
+    fn of(&self, step: usize) -> i128 {
+        let arena = self.touched[step].iter().filter(|root| self.draft.roots[**root].home == Home::Arena);
+        arena.fold(0i128, |sum, root| {
+            let bytes = self.draft.roots[*root].elements as i128;
+            let begins = if self.born[*root] { 0 } else { bytes };
+            let ends = if self.uses[*root] == 1 { bytes } else { 0 };
+            sum + begins - ends
+        })
+    }
 }
 
 /// Takes the ready step that adds least to what lives, the first such.
-fn lean_order(draft: &Draft<'_>, touched: &[BTreeSet<usize>]) -> Vec<usize> {
+fn lean_order(draft: &Draft<'_>, touched: &Touched) -> Vec<usize> {
     let count = draft.steps.len();
+    let followers = followers(draft);
     let mut missing: Vec<usize> = draft.steps.iter().map(|step| step.after.len()).collect();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); count];
-    for (at, step) in draft.steps.iter().enumerate() {
-        for before in &step.after {
-            readers[*before].push(at);
+    let mut users: Vec<SmallVec<[usize; 4]>> = vec![SmallVec::new(); draft.roots.len()];
+    for (step, roots) in touched.iter().enumerate() {
+        for root in roots {
+            users[*root].push(step);
         }
     }
-    let mut uses = vec![0usize; draft.roots.len()];
-    for root in touched.iter().flatten() {
-        uses[*root] += 1;
-    }
-    let mut born = vec![false; draft.roots.len()];
-    let mut ready: BTreeSet<usize> = (0..count).filter(|step| missing[*step] == 0).collect();
+    let uses = users.iter().map(SmallVec::len).collect();
+    let mut growth = Growth { draft, touched, born: vec![false; draft.roots.len()], uses };
+    let mut done = vec![false; count];
+    // May hold a step several times; the entry with its growth as it is now counts.
+    let mut ready: BinaryHeap<Reverse<(i128, usize)>> =
+        (0..count).filter(|step| missing[*step] == 0).map(|step| Reverse((growth.of(step), step))).collect();
     let mut order = Vec::with_capacity(count);
-    while !ready.is_empty() {
-        let growth = |step: &usize| -> i128 {
-            let arena = touched[*step].iter().filter(|root| draft.roots[**root].home == Home::Arena);
-            arena.fold(0i128, |sum, root| {
-                let bytes = draft.roots[*root].elements as i128;
-                let begins = if born[*root] { 0 } else { bytes };
-                let ends = if uses[*root] == 1 { bytes } else { 0 };
-                sum + begins - ends
-            })
-        };
-        let Some(next) = ready.iter().copied().min_by_key(|step| (growth(step), *step)) else { break };
-        ready.remove(&next);
-        order.push(next);
-        for root in &touched[next] {
-            born[*root] = true;
-            uses[*root] -= 1;
+    while let Some(Reverse((grown, step))) = ready.pop() {
+        if done[step] || grown != growth.of(step) {
+            continue;
         }
-        for reader in &readers[next] {
-            missing[*reader] -= 1;
-            if missing[*reader] == 0 {
-                ready.insert(*reader);
+        done[step] = true;
+        order.push(step);
+        for root in &touched[step] {
+            let begins = !std::mem::replace(&mut growth.born[*root], true);
+            growth.uses[*root] -= 1;
+            // Whoever touches it now begins it no more; the last to touch it ends it.
+            if begins || growth.uses[*root] == 1 {
+                let waiting = users[*root].iter().filter(|user| missing[**user] == 0 && !done[**user]);
+                ready.extend(waiting.map(|user| Reverse((growth.of(*user), *user))));
+            }
+        }
+        for follower in &followers[step] {
+            missing[*follower] -= 1;
+            if missing[*follower] == 0 {
+                ready.push(Reverse((growth.of(*follower), *follower)));
             }
         }
     }
     order
-}
-
-/// Lets elementwise steps write over an input that dies there, where both are the whole of their buffers.
-pub(super) fn in_place(draft: &mut Draft<'_>, report: &mut LowerReport) {
-    let touched = touched(&draft.steps);
-    let (mut first, mut last) = (vec![usize::MAX; draft.roots.len()], vec![0usize; draft.roots.len()]);
-    for (step, roots) in touched.iter().enumerate() {
-        for root in roots {
-            first[*root] = first[*root].min(step);
-            last[*root] = step;
-        }
-    }
-    for at in 0..draft.steps.len() {
-        let step = &draft.steps[at];
-        let (true, [output]) = (step.kind.may_run_in_place(), step.outputs.as_slice()) else { continue };
-        let to = output.buffer.index();
-        let whole = |root: usize, draft: &Draft<'_>| output.elements() == Some(draft.roots[root].elements);
-        let writable = matches!(draft.roots[to].home, Home::Arena | Home::Output(_));
-        if !writable || first[to] != at || !whole(to, draft) {
-            continue;
-        }
-        let found = step.inputs.iter().map(|input| (input, input.buffer.index())).find(|(input, from)| {
-            let mut moved = (*input).clone();
-            moved.buffer = output.buffer;
-            *from != to
-                && draft.roots[*from].home == Home::Arena
-                && last[*from] == at
-                && whole(*from, draft)
-                && layout::same(&moved, output)
-                // Another input that is another view of the same buffer would be overwritten.
-                && step.inputs.iter().all(|other| other.buffer != input.buffer || layout::same(other, input))
-        });
-        let Some((input, from)) = found else { continue };
-        let gone = input.buffer;
-        let kept = output.buffer;
-        report.rewrite(IN_PLACE, &[&step.name], format!("writes over \"{}\"", draft.roots[from].name));
-        // Only steps from the buffer's first to this one touch it.
-        for step in &mut draft.steps[first[from]..=at] {
-            for view in step.inputs.iter_mut().chain(&mut step.outputs) {
-                if view.buffer == gone {
-                    view.buffer = kept;
-                }
-            }
-        }
-        first[to] = first[from];
-    }
 }
 
 /// Checks that the order is whole: every step appears once, after those that it needs.

@@ -18,6 +18,7 @@ pub fn summary(plan: &Plan, target: Option<&str>) -> Value {
         "exact": plan.exact,
         "steps": plan.steps.len(),
         "steps_by_kind": plan.steps_by_kind(),
+        "regions": plan.regions,
         "arena_bytes": plan.memory.arena_bytes,
         "arena_lower_bound_bytes": plan.memory.lower_bound_bytes,
         "arena_proven_optimal": plan.memory.proven_optimal,

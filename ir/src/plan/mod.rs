@@ -20,6 +20,7 @@ mod tuning;
 pub mod verify;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub constants: Vec<PlanConstant>,
     /// The steps, in an order in which they may run.
     pub steps: Vec<Step>,
+    /// The same steps in groups whose members may run at once, in order; see [`Region`].
+    pub regions: Vec<Region>,
     /// What the caller gives, in the model's order.
     pub inputs: Vec<Port>,
     /// What the caller gets, in the model's order.
@@ -119,6 +122,30 @@ impl Plan {
     }
 }
 
+/// A parallel region: consecutive steps that do not depend on each other and share no bytes that one of them writes, so
+/// that all their tasks may run at once, in any order, between two barriers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// The first step.
+    pub begin: StepId,
+    /// One past the last step.
+    pub end: StepId,
+}
+
+impl Region {
+    /// A region for each of this many steps: nothing runs at once.
+    #[must_use]
+    pub fn each(steps: usize) -> Vec<Self> {
+        (0..steps).map(|step| Self { begin: StepId::from_index(step), end: StepId::from_index(step + 1) }).collect()
+    }
+
+    /// The positions of its steps.
+    #[must_use]
+    pub fn steps(&self) -> Range<usize> {
+        self.begin.index()..self.end.index()
+    }
+}
+
 /// A named input or output of the plan, dense and row-major in the model's own layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -137,7 +164,8 @@ pub struct Buffer {
     pub bytes: usize,
     /// What it holds, for people: the name of the value.
     pub name: String,
-    /// The first and the last step that touch it; arena buffers only.
+    /// The first and the last step that touch it; arena buffers only. Its bytes are its own in all of the regions that
+    /// these steps and those between them belong to.
     pub live: (StepId, StepId),
 }
 
@@ -239,7 +267,7 @@ pub struct PlanConstant {
 pub struct Memory {
     /// The arena's size.
     pub arena_bytes: usize,
-    /// The largest sum of the sizes of roots that live at once: no placement for this schedule needs less.
+    /// The largest sum of the sizes of roots that live in one region: no placement for this schedule needs less.
     pub lower_bound_bytes: usize,
     /// Whether no smaller arena exists for this schedule.
     pub proven_optimal: bool,

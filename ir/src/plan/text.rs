@@ -1,12 +1,14 @@
-//! The printed form of a plan: a summary, a line a port, a line a step, a line a root buffer.
+//! The printed form of a plan: a summary, a line a port, a line a step, a line a root buffer. Steps that may run at once
+//! are indented below a line that says so.
 //!
 //! A view prints as `b3+64[1,32,28,28]{nhwc/256}`: root, first element, sizes, layout. The layout is left out where the
 //! elements lie in rows; `nhwc` has channels innermost, `nhwc/256` the same with 256 elements from pixel to pixel (a
 //! slice of a concatenation); anything else is printed as its strides.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use super::{Binary, Place, Plan, PoolKind, Step, StepKind, View, channels_last};
+use super::{Binary, Place, Plan, PoolKind, Region, Step, StepKind, View, channels_last};
 use crate::ids::{BufferId, ConstId, StepId};
 use crate::ops::Activation;
 
@@ -22,8 +24,16 @@ pub fn print(plan: &Plan) -> String {
         }
     }
     text.push_str("steps:\n");
+    let wide = plan.regions.iter().map(Region::steps).filter(|steps| steps.len() > 1);
+    let wide: BTreeMap<usize, usize> = wide.map(|steps| (steps.start, steps.end)).collect();
+    let mut end = 0;
     for (index, step) in plan.steps.iter().enumerate() {
-        let _ = writeln!(text, "  {} {}", StepId::from_index(index), print_step(plan, step));
+        if let Some(last) = wide.get(&index) {
+            text.push_str("  at once:\n");
+            end = *last;
+        }
+        let indent = if index < end { "    " } else { "  " };
+        let _ = writeln!(text, "{indent}{} {}", StepId::from_index(index), print_step(plan, step));
     }
     text.push_str("buffers:\n");
     for (index, buffer) in plan.buffers.iter().enumerate() {
@@ -52,11 +62,12 @@ pub fn summary(plan: &Plan) -> String {
     let memory = &plan.memory;
     let proven = if memory.proven_optimal { "optimal" } else { "not proven optimal" };
     format!(
-        "plan \"{}\" batch {}{batch}{exact}\n{} steps: {}\narena {} bytes, lower bound {}, {proven} ({})\ncopied {} bytes a \
+        "plan \"{}\" batch {}{batch}{exact}\n{} steps in {} regions: {}\narena {} bytes, lower bound {}, {proven} ({})\ncopied {} bytes a \
          run, weights {} bytes\n",
         plan.name,
         plan.batch,
         plan.steps.len(),
+        plan.regions.len(),
         kinds.join(", "),
         memory.arena_bytes,
         memory.lower_bound_bytes,

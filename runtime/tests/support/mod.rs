@@ -7,7 +7,7 @@ use std::sync::Arc;
 use incept_ir::abi::{AlignedBytes, CodeOwner, CompiledModule, KernelArgs, KernelEntry, KernelFn, Operand};
 use incept_ir::ids::{BufferId, ConstId, StepId, ViewId};
 use incept_ir::ops::Activation;
-use incept_ir::plan::{Buffer, Memory, Place, Plan, PlanConstant, Port, Step, StepKind, View};
+use incept_ir::plan::{Buffer, Memory, Place, Plan, PlanConstant, Port, Region, Step, StepKind, View};
 use incept_ir::types::DType;
 
 /// How many values `x` has.
@@ -100,6 +100,7 @@ pub fn plan() -> Plan {
             bytes: bytes::Bytes::from(bytes).slice(1..),
         }],
         steps: vec![step("add", &[0, 1], &[2]), step("multiply", &[2, 0], &[3]), step("total", &[2], &[4])],
+        regions: Region::each(3),
         inputs: vec![Port { name: "x".into(), view: ViewId::new(0) }],
         outputs: vec![Port { name: "y".into(), view: ViewId::new(3) }, Port { name: "z".into(), view: ViewId::new(4) }],
         memory: Memory { arena_bytes: 64 + N * 4, ..Memory::default() },

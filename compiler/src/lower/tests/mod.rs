@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod networks;
+mod parallel;
 mod random;
 mod run;
 
@@ -95,6 +96,8 @@ pub(super) fn check_plan(graph: &Graph, plan: &Plan) {
             assert!(equal, "element {at}: {got} instead of {wanted}\n{}", text::print(plan));
         }
     }
+    let bits = |outputs: &[Tensor]| outputs.iter().map(Tensor::bytes).cloned().collect::<Vec<_>>();
+    assert_eq!(bits(&run::run_backwards(plan, &inputs)), bits(&got), "{}", text::print(plan));
     let mut bytes = Vec::new();
     incept_ir::plan::file::encode(plan, 1, &mut bytes).unwrap();
     assert_eq!(&incept_ir::plan::file::decode(&bytes.into()).unwrap(), plan);
@@ -102,7 +105,9 @@ pub(super) fn check_plan(graph: &Graph, plan: &Plan) {
 
 /// Lowers in all ways and checks each; gives the plan with everything enabled.
 pub(super) fn check(graph: &Graph) -> Lowered {
-    for disabled in [&["alias_concat"][..], &["in_place"], &["alias_concat", "in_place"]] {
+    for disabled in
+        [&["alias_concat"][..], &["in_place"], &["parallel_regions"], &["alias_concat", "in_place", "parallel_regions"]]
+    {
         check_plan(graph, &lower(graph, &options(disabled)).unwrap());
     }
     let lowered = lower_with_report(graph, &options(&[])).unwrap();

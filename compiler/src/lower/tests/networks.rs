@@ -11,15 +11,15 @@ use crate::lower::{LowerOptions, Lowered, lower_with_report};
 use crate::pass::PassOptions;
 use crate::pipeline;
 
-fn build(name: &str) -> Graph {
+pub(super) fn build(name: &str) -> Graph {
     models::build(name, &ModelOptions::default()).unwrap()
 }
 
-fn optimized(name: &str) -> Graph {
+pub(super) fn optimized(name: &str) -> Graph {
     pipeline::optimize(build(name), &PassOptions::default(), &mut |_, _| {}).unwrap().graph
 }
 
-fn lowered(graph: &Graph, batch: usize, disabled: &[&str]) -> Lowered {
+pub(super) fn lowered(graph: &Graph, batch: usize, disabled: &[&str]) -> Lowered {
     let graph = graph.with_batch(batch).unwrap();
     lower_with_report(&graph, &LowerOptions { batch, symbolic_batch: true, ..options(disabled) }).unwrap()
 }

@@ -18,6 +18,15 @@ struct Machine<'plan> {
 
 /// The outputs for these inputs.
 pub(super) fn run(plan: &Plan, inputs: &[Tensor]) -> Vec<Tensor> {
+    run_in_order(plan, inputs, 0..plan.steps.len())
+}
+
+/// The same with the steps of each region in the opposite order.
+pub(super) fn run_backwards(plan: &Plan, inputs: &[Tensor]) -> Vec<Tensor> {
+    run_in_order(plan, inputs, plan.regions.iter().flat_map(|region| region.steps().rev()))
+}
+
+fn run_in_order(plan: &Plan, inputs: &[Tensor], order: impl Iterator<Item = usize>) -> Vec<Tensor> {
     let constants = plan.constants.iter().map(|constant| {
         let tensor = Tensor::from_bytes(constant.dtype, &constant.sizes, constant.bytes.clone()).unwrap();
         tensor.cast(DType::F32).unwrap()
@@ -30,8 +39,8 @@ pub(super) fn run(plan: &Plan, inputs: &[Tensor]) -> Vec<Tensor> {
         outputs: plan.outputs.iter().map(|port| vec![f32::NAN; length(port.view)]).collect(),
         constants: constants.collect(),
     };
-    for step in &plan.steps {
-        machine.step(step);
+    for step in order {
+        machine.step(&plan.steps[step]);
     }
     plan.outputs.iter().map(|port| machine.gather(port.view)).collect()
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crate::ids::{BufferId, ConstId, StepId, ViewId};
 use crate::ops::{Activation, Pool};
 use crate::plan::{
-    ALIGNMENT, Binary, Buffer, CopyKind, Memory, Place, Plan, PlanConstant, PoolKind, Port, Step, StepKind, View,
-    channels_last, row_major,
+    ALIGNMENT, Binary, Buffer, CopyKind, Memory, Place, Plan, PlanConstant, PoolKind, Port, Region, Step, StepKind,
+    View, channels_last, row_major,
 };
 use crate::types::DType;
 
@@ -71,9 +71,12 @@ impl Builder {
         });
     }
 
-    /// Fills in lifetimes and the memory summary.
+    /// Fills in lifetimes and the memory summary, and a region a step where there are none.
     pub fn finish(mut self) -> Plan {
         let plan = &mut self.plan;
+        if plan.regions.is_empty() {
+            plan.regions = Region::each(plan.steps.len());
+        }
         plan.name = "example".into();
         plan.batch = 1;
         for (index, buffer) in plan.buffers.iter_mut().enumerate() {
@@ -86,14 +89,14 @@ impl Builder {
                 buffer.live = (StepId::from_index(*first), StepId::from_index(*last));
             }
         }
-        let live_at = |step: usize| -> usize {
+        let live_in = |region: &Region| -> usize {
             let live = plan.buffers.iter().filter(|buffer| {
                 let (first, last) = buffer.live;
-                matches!(buffer.place, Place::Arena(_)) && first.index() <= step && step <= last.index()
+                matches!(buffer.place, Place::Arena(_)) && first < region.end && region.begin <= last
             });
             live.map(|buffer| buffer.bytes.next_multiple_of(ALIGNMENT)).sum()
         };
-        let bound = (0..plan.steps.len()).map(live_at).max().unwrap_or(0);
+        let bound = plan.regions.iter().map(live_in).max().unwrap_or(0);
         plan.memory = Memory {
             arena_bytes: self.arena,
             lower_bound_bytes: bound,
@@ -167,6 +170,9 @@ pub(crate) fn plan() -> Plan {
     b.step(StepKind::MatMul, &[column, scores], &[square], &[]);
     let out0 = b.rows("out0", &[5, 5], Some(Place::Output(0)));
     b.step(StepKind::Softmax { axis: 1 }, &[square], &[out0], &[]);
+    b.plan.regions = Region::each(b.plan.steps.len());
+    // s7 and s8 both read what s6 wrote.
+    b.plan.regions[7].end = b.plan.regions.remove(8).end;
     b.plan.inputs = vec![Port { name: "x".into(), view: x }];
     b.plan.outputs = vec![Port { name: "out0".into(), view: out0 }, Port { name: "out1".into(), view: out1 }];
     b.finish()

@@ -1,20 +1,20 @@
 //! Invariants 10 to 13: what is written, by whom, and before what reads it.
 
 use super::super::{Place, Plan, Step, StepKind, View};
-use super::region::{Cells, Cuboid, Region};
+use super::extent::{Cells, Cuboid, Extent};
 use super::{MAX_WRITERS, PlanError, broken, buffer_of, steps, view_of};
 use crate::ids::{BufferId, StepId, ViewId};
 
-/// The most single elements that are visited for roots whose regions are no boxes.
+/// The most single elements that are visited for roots whose extents are no boxes.
 const MAX_VISITS: usize = 1 << 28;
 
 /// What is known of one root that steps write.
 #[derive(Debug, Default)]
-struct Root {
-    /// The strides of all its regions, in descending order, ending in 1.
+pub(super) struct Root {
+    /// The strides of all its extents, in descending order, ending in 1.
     units: Vec<usize>,
-    /// Whether some region is no box in these units, so that elements are marked one by one.
-    irregular: bool,
+    /// Whether some extent is no box in these units, so that elements are marked one by one.
+    pub irregular: bool,
     /// What is written so far, disjoint.
     written: Vec<Cuboid>,
     /// The same for irregular roots.
@@ -22,25 +22,26 @@ struct Root {
 }
 
 impl Root {
-    fn cuboid(&self, region: &Region) -> Option<Cuboid> {
-        region.to_box(&self.units)
+    /// An extent as a box in these units; `None` where it is none.
+    pub fn cuboid(&self, extent: &Extent) -> Option<Cuboid> {
+        extent.to_box(&self.units)
     }
 
-    fn covers(&self, region: &Region) -> bool {
+    fn covers(&self, extent: &Extent) -> bool {
         if let Some(cells) = &self.cells {
-            return cells.covers(region);
+            return cells.covers(extent);
         }
-        let Some(wanted) = self.cuboid(region) else { return false };
+        let Some(wanted) = self.cuboid(extent) else { return false };
         let found = self.written.iter().fold(0usize, |sum, part| sum.saturating_add(part.common(&wanted)));
         found >= wanted.count()
     }
 
-    /// Marks a region as written; false where some element already was.
-    fn write(&mut self, region: &Region) -> bool {
+    /// Marks an extent as written; false where some element already was.
+    fn write(&mut self, extent: &Extent) -> bool {
         if let Some(cells) = &mut self.cells {
-            return cells.write(region);
+            return cells.write(extent);
         }
-        let Some(part) = self.cuboid(region) else { return false };
+        let Some(part) = self.cuboid(extent) else { return false };
         if self.written.iter().any(|other| other.common(&part) > 0) {
             return false;
         }
@@ -48,7 +49,7 @@ impl Root {
         true
     }
 
-    fn meet(&self, a: &Region, b: &Region, elements: usize) -> bool {
+    fn meet(&self, a: &Extent, b: &Extent, elements: usize) -> bool {
         if self.irregular {
             return Cells::new(elements).meet(a, b);
         }
@@ -60,13 +61,14 @@ impl Root {
 }
 
 /// The roots that steps write, by buffer; `None` for what the caller gives and for constants.
-struct Flow<'plan> {
+pub(super) struct Flow<'plan> {
     plan: &'plan Plan,
-    regions: Vec<Region>,
+    extents: Vec<Extent>,
     roots: Vec<Option<Root>>,
 }
 
-pub(super) fn verify(plan: &Plan) -> Result<(), PlanError> {
+/// Gives what it found out about the roots.
+pub(super) fn verify(plan: &Plan) -> Result<Flow<'_>, PlanError> {
     let mut flow = Flow::new(plan)?;
     for (id, step) in steps(plan) {
         flow.step(id, step)?;
@@ -77,12 +79,12 @@ pub(super) fn verify(plan: &Plan) -> Result<(), PlanError> {
             return broken(11, format!("output {index} `{}` ({buffer}) is not written whole", output.name));
         }
     }
-    Ok(())
+    Ok(flow)
 }
 
 impl<'plan> Flow<'plan> {
     fn new(plan: &'plan Plan) -> Result<Self, PlanError> {
-        let regions: Vec<Region> = plan.views.iter().map(Region::new).collect();
+        let extents: Vec<Extent> = plan.views.iter().map(Extent::new).collect();
         let mut roots: Vec<Option<Root>> = plan
             .buffers
             .iter()
@@ -100,19 +102,19 @@ impl<'plan> Flow<'plan> {
         });
         let touched: Vec<(ViewId, bool)> = touched.chain(plan.outputs.iter().map(|port| (port.view, false))).collect();
         for (id, writes) in &touched {
-            let (Some(view), Some(region)) = (plan.view(*id), regions.get(id.index())) else { continue };
+            let (Some(view), Some(extent)) = (plan.view(*id), extents.get(id.index())) else { continue };
             let at = view.buffer.index();
             if let Some(Some(root)) = roots.get_mut(at) {
-                root.units.extend(region.axes.iter().map(|axis| axis.1));
+                root.units.extend(extent.axes.iter().map(|axis| axis.1));
                 // Kept small while it grows: a root has few distinct strides.
                 if root.units.len() > 64 {
                     tidy(&mut root.units);
                 }
             }
             if let Some(count) = visits.get_mut(at) {
-                // Marking, clearing and the search for hazards walk a region a few times, and the root once.
+                // Marking, clearing and the searches for hazards and conflicts walk an extent a few times, and the root once.
                 let elements = plan.buffer(view.buffer).map_or(0, |buffer| buffer.bytes / 4);
-                *count = count.saturating_add(region.count().saturating_mul(4)).saturating_add(elements);
+                *count = count.saturating_add(extent.count().saturating_mul(5)).saturating_add(elements);
             }
             if let (true, Some(count)) = (*writes, writers.get_mut(at)) {
                 *count += 1;
@@ -125,9 +127,9 @@ impl<'plan> Flow<'plan> {
             tidy(&mut root.units);
         }
         for (id, _) in &touched {
-            let (Some(view), Some(region)) = (plan.view(*id), regions.get(id.index())) else { continue };
+            let (Some(view), Some(extent)) = (plan.view(*id), extents.get(id.index())) else { continue };
             if let Some(Some(root)) = roots.get_mut(view.buffer.index()) {
-                root.irregular |= region.to_box(&root.units).is_none();
+                root.irregular |= extent.to_box(&root.units).is_none();
             }
         }
         let mut budget = MAX_VISITS;
@@ -142,16 +144,22 @@ impl<'plan> Flow<'plan> {
             }
             root.cells = Some(Cells::new(elements));
         }
-        Ok(Self { plan, regions, roots })
+        Ok(Self { plan, extents, roots })
     }
 
-    fn region(&self, id: ViewId) -> Option<&Region> {
-        self.regions.get(id.index())
+    /// The elements of a view.
+    pub fn extent(&self, id: ViewId) -> Option<&Extent> {
+        self.extents.get(id.index())
+    }
+
+    /// A root that steps write; `None` for what the caller gives and for constants.
+    pub fn root(&self, id: BufferId) -> Option<&Root> {
+        self.roots.get(id.index()).and_then(Option::as_ref)
     }
 
     fn covers(&self, buffer: BufferId, id: ViewId) -> bool {
         match self.roots.get(buffer.index()) {
-            Some(Some(root)) => self.region(id).is_some_and(|region| root.covers(region)),
+            Some(Some(root)) => self.extent(id).is_some_and(|extent| root.covers(extent)),
             _ => true,
         }
     }
@@ -172,7 +180,7 @@ impl<'plan> Flow<'plan> {
                 return broken(10, format!("{id} writes {output} of {}, which is {:?}", view.buffer, buffer.place));
             }
             let broadcast = view.sizes.iter().zip(&view.strides).any(|(size, stride)| *size != 1 && *stride == 0);
-            if broadcast || !self.region(*output).is_some_and(Region::is_injective) {
+            if broadcast || !self.extent(*output).is_some_and(Extent::is_injective) {
                 return broken(10, format!("{id} writes {output}, whose elements coincide"));
             }
             for input in &step.inputs {
@@ -203,9 +211,9 @@ impl<'plan> Flow<'plan> {
             let again =
                 in_place.get(slot).copied().unwrap_or(false) || (slot > 0 && matches!(step.kind, StepKind::Pad { .. }));
             let buffer = view_of(plan, *output)?.buffer;
-            let Some(region) = self.regions.get(output.index()) else { continue };
+            let Some(extent) = self.extents.get(output.index()) else { continue };
             let Some(Some(root)) = self.roots.get_mut(buffer.index()) else { continue };
-            if !again && !root.write(region) {
+            if !again && !root.write(extent) {
                 return broken(12, format!("{id} writes {output} of {buffer}, some of which was written before"));
             }
         }
@@ -218,7 +226,7 @@ impl<'plan> Flow<'plan> {
             return Ok(false);
         }
         let elements = buffer_of(self.plan, buffer)?.bytes / 4;
-        Ok(match (self.roots.get(buffer.index()), self.region(a), self.region(b)) {
+        Ok(match (self.roots.get(buffer.index()), self.extent(a), self.extent(b)) {
             (Some(Some(root)), Some(a), Some(b)) => root.meet(a, b, elements),
             _ => false,
         })
@@ -229,7 +237,7 @@ impl<'plan> Flow<'plan> {
         if buffer != view_of(self.plan, outer)?.buffer {
             return Ok(false);
         }
-        Ok(match (self.roots.get(buffer.index()), self.region(inner), self.region(outer)) {
+        Ok(match (self.roots.get(buffer.index()), self.extent(inner), self.extent(outer)) {
             (Some(Some(root)), Some(inner), Some(outer)) => {
                 let mut alone = Root { units: root.units.clone(), irregular: root.irregular, ..Root::default() };
                 if root.irregular {

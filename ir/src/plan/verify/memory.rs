@@ -1,10 +1,10 @@
-//! Invariants 14 to 16: lifetimes, the arena and its lower bound.
+//! Invariants 14 to 16: lifetimes, the arena and its lower bound. The regions are known to cover the steps.
 
 use std::collections::BTreeMap;
 
 use super::super::{ALIGNMENT, Place, Plan};
 use super::{PlanError, broken, steps, view_of};
-use crate::ids::BufferId;
+use crate::ids::{BufferId, StepId};
 
 pub(super) fn verify(plan: &Plan) -> Result<(), PlanError> {
     lifetimes(plan)?;
@@ -46,15 +46,19 @@ fn lifetimes(plan: &Plan) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Sweeps over the steps with the live buffers ordered by address; gives the largest sum of their sizes.
+/// Sweeps over the regions with the live buffers ordered by address; gives the largest sum of their sizes.
 fn overlap(plan: &Plan) -> Result<usize, PlanError> {
-    let mut births: Vec<Vec<BufferId>> = vec![Vec::new(); plan.steps.len()];
-    let mut deaths: Vec<Vec<BufferId>> = vec![Vec::new(); plan.steps.len()];
+    let mut births: Vec<Vec<BufferId>> = vec![Vec::new(); plan.regions.len()];
+    let mut deaths: Vec<Vec<BufferId>> = vec![Vec::new(); plan.regions.len()];
+    // The region of each step.
+    let within: Vec<usize> =
+        plan.regions.iter().enumerate().flat_map(|(at, region)| region.steps().map(move |_| at)).collect();
+    let at = |step: StepId| within.get(step.index()).copied().unwrap_or(usize::MAX);
     for (index, buffer) in plan.buffers.iter().enumerate() {
         if let Place::Arena(_) = buffer.place {
             let id = BufferId::from_index(index);
             let (first, last) = buffer.live;
-            if let (Some(born), Some(dead)) = (births.get_mut(first.index()), deaths.get_mut(last.index())) {
+            if let (Some(born), Some(dead)) = (births.get_mut(at(first)), deaths.get_mut(at(last))) {
                 born.push(id);
                 dead.push(id);
             }
@@ -69,7 +73,7 @@ fn overlap(plan: &Plan) -> Result<usize, PlanError> {
     };
     let rounded = |bytes: usize| bytes.div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT);
     let (mut live, mut sum, mut largest) = (BTreeMap::<usize, BufferId>::new(), 0usize, 0usize);
-    for (born, dead) in births.iter().zip(&deaths) {
+    for ((born, dead), region) in births.iter().zip(&deaths).zip(&plan.regions) {
         for id in born {
             let (offset, bytes) = range(*id);
             let below = live.range(..=offset).next_back();
@@ -77,8 +81,8 @@ fn overlap(plan: &Plan) -> Result<usize, PlanError> {
             for (_, other) in below.into_iter().chain(above) {
                 let (start, len) = range(*other);
                 if start < offset.saturating_add(bytes) && offset < start.saturating_add(len) {
-                    let step = plan.buffer(*id).map_or(0, |buffer| buffer.live.0.index());
-                    return broken(15, format!("{id} and {other} share bytes of the arena at step s{step}"));
+                    let (begin, end) = (region.begin, region.end);
+                    return broken(15, format!("{id} and {other} share bytes of the arena in region {begin}..{end}"));
                 }
             }
             live.insert(offset, *id);

@@ -23,15 +23,19 @@
 //! 13. **hazards**: a step's outputs overlap neither its inputs nor each other, but exactly, element by element, where
 //!     the kind may run in place; the second output of a pad lies within the first.
 //! 14. **lifetimes**: an arena buffer's lifetime is a range of steps that covers every step touching it.
-//! 15. **overlap**: arena buffers that are live at the same step share no byte.
-//! 16. **memory**: the stated lower bound is the largest sum of live buffers, the arena is no smaller, and it is called
+//! 15. **overlap**: arena buffers that are live in the same region share no byte; a buffer is live in every region that
+//!     holds a step of its lifetime.
+//! 16. **memory**: the stated lower bound is the largest sum of buffers live in one region, the arena is no smaller, and it is called
 //!     optimal where it is equal.
+//! 17. **regions**: the regions cover the steps in order, none empty; within one, no step writes an element that another
+//!     of its steps reads or writes.
 
 #[cfg(test)]
 pub(crate) mod example;
+mod extent;
 mod flow;
 mod memory;
-mod region;
+mod regions;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -53,7 +57,7 @@ pub const MAX_WRITERS: usize = 1 << 12;
 /// The largest stride, dilation, padding or window side of a step.
 pub const MAX_WINDOW: usize = 1 << 20;
 
-const TITLES: [&str; 16] = [
+const TITLES: [&str; 17] = [
     "limits",
     "references",
     "alignment",
@@ -70,6 +74,7 @@ const TITLES: [&str; 16] = [
     "lifetimes",
     "overlap",
     "memory",
+    "regions",
 ];
 
 /// An invariant of a plan that does not hold.
@@ -106,7 +111,9 @@ impl Plan {
             shapes::sizes(self, id, step)?;
             shapes::layout(self, id, step)?;
         }
-        flow::verify(self)?;
+        let flow = flow::verify(self)?;
+        regions::cover(self)?;
+        regions::apart(self, &flow)?;
         memory::verify(self)
     }
 }
@@ -136,6 +143,7 @@ fn limits(plan: &Plan) -> Result<(), PlanError> {
         ("views", plan.views.len()),
         ("constants", plan.constants.len()),
         ("steps", plan.steps.len()),
+        ("regions", plan.regions.len()),
         ("inputs", plan.inputs.len()),
         ("outputs", plan.outputs.len()),
     ];

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{CopyKind, StepKind, View};
+use crate::plan::{CopyKind, Region, StepKind, View};
 
 /// Breaks the example and expects the invariant of this number with a message that holds this text.
 fn expect(number: usize, text: &str, change: impl FnOnce(&mut Plan)) {
@@ -260,7 +260,7 @@ fn invariant_14_lifetimes() {
 
 #[test]
 fn invariant_15_overlap() {
-    expect(15, "share bytes of the arena at step s0", |plan| buffer_at(plan, "inner").place = Place::Arena(0));
+    expect(15, "share bytes of the arena in region s0..s1", |plan| buffer_at(plan, "inner").place = Place::Arena(0));
     expect(15, "share bytes", |plan| buffer_at(plan, "pooled").place = Place::Arena(448));
     // Sharing one after the other is what an arena is for.
     let mut plan = example::plan();
@@ -280,6 +280,85 @@ fn invariant_16_memory() {
         }
         plan.memory.arena_bytes = plan.memory.lower_bound_bytes;
     });
+}
+
+/// Makes one region of two that follow each other.
+fn join(plan: &mut Plan, region: usize) {
+    plan.regions[region].end = plan.regions.remove(region + 1).end;
+}
+
+#[test]
+fn invariant_17_regions() {
+    expect(17, "region 0 is s1..s2, but s0 is next", |plan| {
+        plan.regions.remove(0);
+    });
+    expect(17, "region 3 is s3..s3, but s3 is next", |plan| plan.regions[3].end = StepId::new(3));
+    expect(17, "region 4 is s3..s5, but s4 is next", |plan| plan.regions[4].begin = StepId::new(3));
+    expect(17, "the regions cover 11 of 12 steps", |plan| {
+        plan.regions.pop();
+    });
+    expect(17, "the regions cover 13 of 12 steps", |plan| plan.regions[10].end = StepId::new(13));
+    // The second convolution reads what the first writes.
+    expect(17, "s0 writes v4 of b2 while s1, in the same region, reads v4", |plan| join(plan, 0));
+    // The addition runs in place on what the second convolution writes.
+    expect(17, "s1 writes v3 of b1 while s2, in the same region, writes v1", |plan| join(plan, 1));
+}
+
+/// Two convolutions at once into one root of 8 channels, 4 each, the second from channel `offset` on; then a copy of all.
+fn branches(offset: usize) -> Plan {
+    let mut b = example::Builder::default();
+    let x = b.rows("x", &[1, 4, 3, 3], Some(Place::Input(0)));
+    let root = b.arena("concat", 8 * 9);
+    let strides = [72, 1, 24, 8];
+    let whole = b.view(root, 0, &[1, 8, 3, 3], &strides);
+    for start in [0, offset] {
+        let w = b.constant(DType::F32, &[4, 4, 1, 1]);
+        let part = b.view(root, start, &[1, 4, 3, 3], &strides);
+        b.step(example::conv(0, false, 1), &[x], &[part], &[w]);
+    }
+    let out = b.rows("out", &[1, 8, 3, 3], Some(Place::Output(0)));
+    b.step(StepKind::Copy(CopyKind::Layout), &[whole], &[out], &[]);
+    b.plan.inputs = vec![Port { name: "x".into(), view: x }];
+    b.plan.outputs = vec![Port { name: "out".into(), view: out }];
+    b.plan.regions = Region::each(3);
+    join(&mut b.plan, 0);
+    b.finish()
+}
+
+#[test]
+fn slices_of_a_concatenation_may_be_written_at_once() {
+    branches(4).verify().unwrap();
+    assert_eq!(branches(3).verify().unwrap_err().number, 12);
+    let mut plan = branches(4);
+    join(&mut plan, 0);
+    assert_eq!(plan.verify().unwrap_err().number, 17);
+}
+
+#[test]
+fn what_lives_in_one_region_shares_no_byte() {
+    // x → a → y, x → b → z, and b in the place of a.
+    let chains = |ends: &[u32]| {
+        let mut b = example::Builder::default();
+        let x = b.rows("x", &[16], Some(Place::Input(0)));
+        let relu = StepKind::Activate(crate::ops::Activation::Relu);
+        for (position, name) in ["y", "z"].into_iter().enumerate() {
+            let middle = b.rows("middle", &[16], None);
+            let out = b.rows(name, &[16], Some(Place::Output(position)));
+            b.step(relu.clone(), &[x], &[middle], &[]);
+            b.step(relu.clone(), &[middle], &[out], &[]);
+            b.plan.outputs.push(Port { name: name.into(), view: out });
+        }
+        b.plan.inputs = vec![Port { name: "x".into(), view: x }];
+        let bounds = ends.windows(2).map(|ends| (StepId::new(ends[0]), StepId::new(ends[1])));
+        b.plan.regions = bounds.map(|(begin, end)| Region { begin, end }).collect();
+        let mut plan = b.finish();
+        plan.buffers[3].place = Place::Arena(0);
+        plan.memory.proven_optimal = true;
+        plan
+    };
+    chains(&[0, 1, 2, 3, 4]).verify().unwrap();
+    // The step that reads a and the one that writes b may run at once.
+    assert_eq!(chains(&[0, 1, 3, 4]).verify().unwrap_err().number, 15);
 }
 
 #[test]
@@ -306,6 +385,14 @@ fn crossing_views_are_checked_element_by_element() {
     let mut plan = b.finish();
     plan.memory.proven_optimal = true;
     plan.verify().unwrap();
+    // The writers may run at once, the reader not with them.
+    let mut joined = plan.clone();
+    join(&mut joined, 0);
+    join(&mut joined, 0);
+    joined.verify().unwrap();
+    join(&mut joined, 0);
+    let error = joined.verify().unwrap_err().to_string();
+    assert!(error.contains("s0 writes v1 of b1 while s3, in the same region, reads"), "{error}");
     // {1, 4} meets the even elements.
     plan.steps[2].outputs[0] = odd;
     plan.steps[2].inputs[0] = two;
@@ -394,6 +481,14 @@ fn apply(plan: &mut Plan, change: &Change) {
             let len = plan.steps.len().max(1);
             plan.steps.swap(entry % len, at % len);
         }
+        5 => {
+            let Some(region) = pick(&mut plan.regions, entry) else { return };
+            match field % 3 {
+                0 => region.begin = StepId::from_index(value),
+                1 => region.end = StepId::from_index(value),
+                _ => plan.regions.truncate(at),
+            }
+        }
         _ => match field % 2 {
             0 => plan.memory.arena_bytes = value,
             _ => plan.memory.lower_bound_bytes = value,
@@ -410,7 +505,7 @@ proptest! {
     /// No mutation makes the verifier panic; and what it accepts stays within memory, by an independent count.
     #[test]
     fn mutations_never_panic(changes in prop::collection::vec(
-        (0usize..6, 0usize..40, 0usize..20, 0usize..16, number())
+        (0usize..7, 0usize..40, 0usize..20, 0usize..16, number())
             .prop_map(|(table, entry, field, at, value)| Change { table, entry, field, at, value }),
         1..4,
     )) {

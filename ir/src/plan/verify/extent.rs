@@ -1,24 +1,24 @@
 //! Views as sets of elements, and how such sets intersect.
 //!
-//! A [`Region`] is a view without order: broadcast axes and axes of size 1 dropped, axes that continue each other merged,
-//! the largest stride first. All regions of one root are then written as *boxes* in one system of coordinates, whose
+//! An [`Extent`] is a view without order: broadcast axes and axes of size 1 dropped, axes that continue each other merged,
+//! the largest stride first. All extents of one root are then written as *boxes* in one system of coordinates, whose
 //! units are all strides that occur: the slices of a concatenation are boxes over (pixel, channel). Boxes intersect axis
 //! by axis, so coverage is counted without touching single elements. [`Cells`] does the same element by element for
-//! roots whose regions are no boxes.
+//! roots whose extents are no boxes.
 
 use super::super::View;
 
 /// The elements of a view, without their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Region {
+pub(super) struct Extent {
     /// The first element.
     pub offset: usize,
     /// (size, stride), the largest stride first; no size is 1, no stride 0.
     pub axes: Vec<(usize, usize)>,
 }
 
-impl Region {
-    /// The region of a view whose end is known not to overflow.
+impl Extent {
+    /// The extent of a view whose end is known not to overflow.
     pub fn new(view: &View) -> Self {
         let mut axes: Vec<(usize, usize)> = view
             .sizes
@@ -57,7 +57,7 @@ impl Region {
         true
     }
 
-    /// The region as a box in coordinates of these units (strides in descending order, ending in 1); `None` where it is
+    /// The extent as a box in coordinates of these units (strides in descending order, ending in 1); `None` where it is
     /// none.
     pub fn to_box(&self, units: &[usize]) -> Option<Cuboid> {
         let mut rest = self.offset;
@@ -130,21 +130,21 @@ impl Cells {
         Self { written: vec![false; elements] }
     }
 
-    /// Calls `each` with every element of a region; stops where it gives false, and says whether it never did.
-    fn walk(region: &Region, mut each: impl FnMut(usize) -> bool) -> bool {
-        let mut index = vec![0usize; region.axes.len()];
-        let mut at = region.offset;
+    /// Calls `each` with every element of an extent; stops where it gives false, and says whether it never did.
+    pub fn walk(extent: &Extent, mut each: impl FnMut(usize) -> bool) -> bool {
+        let mut index = vec![0usize; extent.axes.len()];
+        let mut at = extent.offset;
         loop {
             if !each(at) {
                 return false;
             }
-            let mut axis = region.axes.len();
+            let mut axis = extent.axes.len();
             loop {
                 if axis == 0 {
                     return true;
                 }
                 axis -= 1;
-                let (size, stride) = region.axes[axis];
+                let (size, stride) = extent.axes[axis];
                 if index[axis] + 1 < size {
                     index[axis] += 1;
                     at += stride;
@@ -156,18 +156,18 @@ impl Cells {
         }
     }
 
-    /// Whether every element of a region is written.
-    pub fn covers(&self, region: &Region) -> bool {
-        Self::walk(region, |at| self.written.get(at).copied().unwrap_or(false))
+    /// Whether every element of an extent is written.
+    pub fn covers(&self, extent: &Extent) -> bool {
+        Self::walk(extent, |at| self.written.get(at).copied().unwrap_or(false))
     }
 
-    /// Marks a region as written; false where some element already was.
-    pub fn write(&mut self, region: &Region) -> bool {
-        Self::walk(region, |at| self.written.get_mut(at).is_some_and(|cell| !std::mem::replace(cell, true)))
+    /// Marks an extent as written; false where some element already was.
+    pub fn write(&mut self, extent: &Extent) -> bool {
+        Self::walk(extent, |at| self.written.get_mut(at).is_some_and(|cell| !std::mem::replace(cell, true)))
     }
 
-    /// Whether two regions share an element. Leaves everything unwritten: for a fresh set of cells only.
-    pub fn meet(&mut self, a: &Region, b: &Region) -> bool {
+    /// Whether two extents share an element. Leaves everything unwritten: for a fresh set of cells only.
+    pub fn meet(&mut self, a: &Extent, b: &Extent) -> bool {
         Self::walk(a, |at| {
             if let Some(cell) = self.written.get_mut(at) {
                 *cell = true;
@@ -195,9 +195,9 @@ mod tests {
     use super::*;
     use crate::ids::BufferId;
 
-    fn elements(region: &Region) -> Vec<usize> {
+    fn elements(extent: &Extent) -> Vec<usize> {
         let mut all = Vec::new();
-        Cells::walk(region, |at| {
+        Cells::walk(extent, |at| {
             all.push(at);
             true
         });
@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn slices_of_a_concatenation_are_boxes() {
         // 5 pixels of 7 channels: channels 2..6, and the whole.
-        let slice = Region::new(&view(2, &[(1, 35), (4, 1), (1, 35), (5, 7)]));
-        let whole = Region::new(&view(0, &[(1, 35), (7, 1), (1, 35), (5, 7)]));
+        let slice = Extent::new(&view(2, &[(1, 35), (4, 1), (1, 35), (5, 7)]));
+        let whole = Extent::new(&view(0, &[(1, 35), (7, 1), (1, 35), (5, 7)]));
         assert_eq!(whole.axes, [(35, 1)]);
         let units = [7, 1];
         let (slice, whole) = (slice.to_box(&units).unwrap(), whole.to_box(&units).unwrap());
@@ -226,7 +226,7 @@ mod tests {
             a in (0usize..30, prop::collection::vec((1usize..5, 0usize..40), 0..4)),
             b in (0usize..30, prop::collection::vec((1usize..5, 0usize..40), 0..4)),
         ) {
-            let (a, b) = (Region::new(&view(a.0, &a.1)), Region::new(&view(b.0, &b.1)));
+            let (a, b) = (Extent::new(&view(a.0, &a.1)), Extent::new(&view(b.0, &b.1)));
             let (list_a, list_b) = (elements(&a), elements(&b));
             let (set_a, set_b): (BTreeSet<_>, BTreeSet<_>) =
                 (list_a.iter().copied().collect(), list_b.iter().copied().collect());

@@ -25,7 +25,8 @@ impl Item {
     }
 
     /// The bytes that it takes: up to the next boundary.
-    fn room(&self) -> usize {
+    #[must_use]
+    pub fn room(&self) -> usize {
         self.bytes.div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT)
     }
 }
