@@ -291,6 +291,7 @@ impl Model {
             batch,
             symbolic_batch: graph.is_symbolic(),
             exact: options.exact,
+            ..LowerOptions::default()
         };
         let lowered = lower::lower_with_report(&concrete, &lower_options)
             .map_err(|source| Error::Lower { model: self.name().into(), source: Box::new(source) })?;

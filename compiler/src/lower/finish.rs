@@ -126,7 +126,7 @@ pub(super) fn plan(draft: &Draft<'_>, planned: &Planned, options: &LowerOptions)
     plan.memory = Memory {
         arena_bytes: placement.bytes,
         lower_bound_bytes: placement.lower_bound,
-        proven_optimal: placement.is_optimal(),
+        proven_optimal: placement.is_optimal,
         strategy: placement.strategy.into(),
     };
     plan

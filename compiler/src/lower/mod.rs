@@ -8,7 +8,7 @@
 //! | `schedule.rs` | the order of the steps, lifetimes on roots |
 //! | `in_place.rs` | which elementwise steps write over an input |
 //! | `regions.rs` | which steps may run at once |
-//! | `place.rs` | offsets in the arena |
+//! | `place/` | offsets in the arena |
 //! | `finish.rs` | the plan's tables |
 //!
 //! Depends on the graph and the plan of `incept-ir`; knows no CPU and emits no code. Every plan is verified before it is
@@ -38,6 +38,7 @@ use incept_ir::plan::Plan;
 use incept_ir::plan::verify::PlanError;
 
 use self::draft::{Draft, Home, Stop, Stored};
+use self::place::SearchLimits;
 use self::regions::Regions;
 use self::source::Sources;
 
@@ -52,11 +53,13 @@ pub struct LowerOptions {
     pub symbolic_batch: bool,
     /// Whether convolutions are summed directly only; the plan records it.
     pub exact: bool,
+    /// How long to search for a smaller arena where the quick strategies miss the lower bound.
+    pub search: SearchLimits,
 }
 
 impl Default for LowerOptions {
     fn default() -> Self {
-        Self { disabled: Vec::new(), batch: 1, symbolic_batch: false, exact: false }
+        Self { disabled: Vec::new(), batch: 1, symbolic_batch: false, exact: false, search: SearchLimits::default() }
     }
 }
 
@@ -204,9 +207,9 @@ pub fn lower_with_report(graph: &Graph, options: &LowerOptions) -> Result<Lowere
     let peak = schedule::order(&mut draft, enabled(in_place::NAME), &mut report);
     schedule::check(&draft).map_err(|one| LowerError::Unsupported(vec![one]))?;
     let planned = if enabled(regions::NAME) {
-        regions::choose(&draft, peak)
+        regions::choose(&draft, peak, &options.search)
     } else {
-        regions::Planned::new(&draft, Regions::each(draft.steps.len()))
+        regions::Planned::new(&draft, Regions::each(draft.steps.len()), &options.search)
     };
     schedule::reorder(&mut draft, &planned.regions.order);
     let plan = finish::plan(&draft, &planned, options);

@@ -13,7 +13,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::draft::{Draft, Home};
-use super::place::{self, Item, Placement};
+use super::place::{self, Item, Placement, SearchLimits};
 use super::schedule::{self, Touched};
 
 /// The pass's name on the command line and in reports.
@@ -60,9 +60,9 @@ pub(super) struct Planned {
 
 impl Planned {
     /// Places the roots for these regions.
-    pub fn new(draft: &Draft<'_>, regions: Regions) -> Self {
+    pub fn new(draft: &Draft<'_>, regions: Regions, limits: &SearchLimits) -> Self {
         let items = regions.lifetimes(draft);
-        let placement = place::place(&items.iter().copied().flatten().collect::<Vec<_>>());
+        let placement = place::place(&items.iter().copied().flatten().collect::<Vec<_>>(), limits);
         let mut offsets = placement.offsets.iter().copied();
         let offsets = items.iter().map(|item| item.and_then(|_| offsets.next())).collect();
         Self { regions, placement, offsets }
@@ -70,13 +70,13 @@ impl Planned {
 }
 
 /// The regions to run: wide ones, unless the arena is smaller with a region a step. `peak` is the peak of that.
-pub(super) fn choose(draft: &Draft<'_>, peak: usize) -> Planned {
-    let wide = Planned::new(draft, form(draft, peak));
+pub(super) fn choose(draft: &Draft<'_>, peak: usize, limits: &SearchLimits) -> Planned {
+    let wide = Planned::new(draft, form(draft, peak), limits);
     if wide.placement.bytes <= peak {
         return wide;
     }
     // Lives that overlap more may fit worse, though the largest sum is the same.
-    let each = Planned::new(draft, Regions::each(draft.steps.len()));
+    let each = Planned::new(draft, Regions::each(draft.steps.len()), limits);
     if each.placement.bytes < wide.placement.bytes { each } else { wide }
 }
 

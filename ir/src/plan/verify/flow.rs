@@ -8,6 +8,9 @@ use crate::ids::{BufferId, StepId, ViewId};
 /// The most single elements that are visited for roots whose extents are no boxes.
 const MAX_VISITS: usize = 1 << 28;
 
+/// The most distinct strides of a root whose extents are compared as boxes: far more than slices of slices have.
+const MAX_UNITS: usize = 64;
+
 /// What is known of one root that steps write.
 #[derive(Debug, Default)]
 pub(super) struct Root {
@@ -34,6 +37,11 @@ impl Root {
         let Some(wanted) = self.cuboid(extent) else { return false };
         let found = self.written.iter().fold(0usize, |sum, part| sum.saturating_add(part.common(&wanted)));
         found >= wanted.count()
+    }
+
+    /// Whether no more extents can be written: they are compared with each other.
+    fn is_full(&self) -> bool {
+        self.written.len() >= MAX_WRITERS
     }
 
     /// Marks an extent as written; false where some element already was.
@@ -94,42 +102,35 @@ impl<'plan> Flow<'plan> {
             })
             .collect();
         // Only views that are operands count: the units then come from what is accessed.
-        let mut writers = vec![0usize; plan.buffers.len()];
         let mut visits = vec![0usize; plan.buffers.len()];
-        let touched = plan.steps.iter().flat_map(|step| {
-            let reads = step.inputs.iter().map(|id| (*id, false));
-            reads.chain(step.outputs.iter().map(|id| (*id, true)))
-        });
-        let touched: Vec<(ViewId, bool)> = touched.chain(plan.outputs.iter().map(|port| (port.view, false))).collect();
-        for (id, writes) in &touched {
-            let (Some(view), Some(extent)) = (plan.view(*id), extents.get(id.index())) else { continue };
+        let touched = plan.steps.iter().flat_map(|step| step.inputs.iter().chain(&step.outputs).copied());
+        let touched: Vec<ViewId> = touched.chain(plan.outputs.iter().map(|port| port.view)).collect();
+        let of_view = |id: ViewId| Some((plan.view(id)?, extents.get(id.index())?));
+        for (view, extent) in touched.iter().filter_map(|id| of_view(*id)) {
             let at = view.buffer.index();
-            if let Some(Some(root)) = roots.get_mut(at) {
+            if let Some(Some(root)) = roots.get_mut(at).filter(|root| root.as_ref().is_some_and(|root| !root.irregular))
+            {
                 root.units.extend(extent.axes.iter().map(|axis| axis.1));
                 // Kept small while it grows: a root has few distinct strides.
-                if root.units.len() > 64 {
+                if root.units.len() > 2 * MAX_UNITS {
                     tidy(&mut root.units);
+                    root.irregular = root.units.len() > MAX_UNITS;
                 }
             }
             if let Some(count) = visits.get_mut(at) {
-                // Marking, clearing and the searches for hazards and conflicts walk an extent a few times, and the root once.
+                // Marking, clearing and the searches for hazards and conflicts walk an extent a few times, and the root
+                // once.
                 let elements = plan.buffer(view.buffer).map_or(0, |buffer| buffer.bytes / 4);
                 *count = count.saturating_add(extent.count().saturating_mul(5)).saturating_add(elements);
-            }
-            if let (true, Some(count)) = (*writes, writers.get_mut(at)) {
-                *count += 1;
-                if *count > MAX_WRITERS {
-                    return broken(1, format!("{} has more than {MAX_WRITERS} writers", view.buffer));
-                }
             }
         }
         for root in roots.iter_mut().flatten() {
             tidy(&mut root.units);
+            root.irregular |= root.units.len() > MAX_UNITS;
         }
-        for (id, _) in &touched {
-            let (Some(view), Some(extent)) = (plan.view(*id), extents.get(id.index())) else { continue };
+        for (view, extent) in touched.iter().filter_map(|id| of_view(*id)) {
             if let Some(Some(root)) = roots.get_mut(view.buffer.index()) {
-                root.irregular |= extent.to_box(&root.units).is_none();
+                root.irregular = root.irregular || extent.to_box(&root.units).is_none();
             }
         }
         let mut budget = MAX_VISITS;
@@ -213,7 +214,13 @@ impl<'plan> Flow<'plan> {
             let buffer = view_of(plan, *output)?.buffer;
             let Some(extent) = self.extents.get(output.index()) else { continue };
             let Some(Some(root)) = self.roots.get_mut(buffer.index()) else { continue };
-            if !again && !root.write(extent) {
+            if again {
+                continue;
+            }
+            if root.is_full() {
+                return broken(1, format!("more than {MAX_WRITERS} parts of {buffer} are written"));
+            }
+            if !root.write(extent) {
                 return broken(12, format!("{id} writes {output} of {buffer}, some of which was written before"));
             }
         }

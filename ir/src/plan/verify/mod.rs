@@ -51,7 +51,8 @@ pub const MAX_ENTRIES: usize = 1 << 20;
 /// The most bytes that a buffer or the arena may have (16 TiB): far above what runs, far below what overflows.
 pub const MAX_BYTES: usize = 1 << 44;
 
-/// The most steps that may write one root buffer, and the most operands of one step.
+/// The most parts in which one root buffer may be written (in place, any number of times), and the most operands of one
+/// step.
 pub const MAX_WRITERS: usize = 1 << 12;
 
 /// The largest stride, dilation, padding or window side of a step.
