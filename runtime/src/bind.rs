@@ -88,7 +88,7 @@ impl Layout {
         }
         let mut layout = Self {
             calls: Vec::with_capacity(plan.steps.len()),
-            regions: (0..plan.steps.len()).map(|step| step..step + 1).collect(),
+            regions: regions(plan)?,
             operands: Vec::new(),
             scratch_bytes: 0,
             inputs,
@@ -153,6 +153,24 @@ fn view_address(plan: &Plan, id: ViewId) -> Result<Address, SessionError> {
         Place::Output(index) => Address::Output(index, offset),
         Place::Constant(constant) => Address::Constant(constant, offset),
     })
+}
+
+/// The ranges of steps that may run at once: all steps, in order.
+fn regions(plan: &Plan) -> Result<Vec<Range<usize>>, SessionError> {
+    let mut next = 0;
+    let mut ranges = Vec::with_capacity(plan.regions.len());
+    for region in &plan.regions {
+        let steps = region.steps();
+        if steps.start != next || steps.is_empty() || steps.end > plan.steps.len() {
+            return broken(format!("a region of the steps {}..{} where step {next} is next", steps.start, steps.end));
+        }
+        next = steps.end;
+        ranges.push(steps);
+    }
+    match plan.steps.len() {
+        steps if steps == next => Ok(ranges),
+        steps => broken(format!("{steps} steps, of which {next} are in regions")),
+    }
 }
 
 fn check_place(

@@ -7,8 +7,8 @@ mod support;
 use std::num::NonZeroUsize;
 
 use incept_ir::abi::Operand;
-use incept_ir::ids::{BufferId, ViewId};
-use incept_ir::plan::Place;
+use incept_ir::ids::{BufferId, StepId, ViewId};
+use incept_ir::plan::{Place, Region};
 use incept_runtime::{Session, SessionError, SessionOptions};
 use support::{N, expected, module, module_of, plan};
 
@@ -121,6 +121,30 @@ fn any_number_of_threads_gives_the_same() {
     assert!(Session::new(module()).unwrap().threads() <= incept_runtime::available_cores().get());
 }
 
+/// `y` and `z` do not depend on each other.
+#[test]
+fn steps_of_a_region_run_at_once() {
+    let mut plan = plan();
+    let region = |begin, end| Region { begin: StepId::new(begin), end: StepId::new(end) };
+    plan.regions = vec![region(0, 1), region(1, 3)];
+    let module = module_of(plan);
+    let x = values(8);
+    for threads in [1, 2, 3] {
+        let options = SessionOptions { threads: NonZeroUsize::new(threads) };
+        let mut session = Session::with_options(module.clone(), &options).unwrap();
+        for _ in 0..200 {
+            session.poison_arena();
+            let profile = session.run_profiled(&[&x]).unwrap();
+            let end =
+                |step| profile.records().iter().filter(move |record| record.step.index() == step).map(|r| r.end_ns);
+            let first = profile.records().iter().filter(|record| record.step.index() > 0).map(|r| r.begin_ns).min();
+            assert!(end(0).max() <= first, "a barrier after the first region");
+            assert_eq!((end(1).count(), end(2).count()), (1, 1));
+            check(&session, &x);
+        }
+    }
+}
+
 #[test]
 fn sizes_are_checked_before_anything_runs() {
     let mut session = Session::new(module()).unwrap();
@@ -181,6 +205,9 @@ fn inconsistent_modules_are_refused() {
         refused(&|plan| plan.steps[0].outputs[0] = ViewId::new(1)),
         refused(&|plan| plan.steps.truncate(2)),
         refused(&|plan| plan.constants[0].dtype = incept_ir::types::DType::F16),
+        refused(&|plan| plan.regions.truncate(2)),
+        refused(&|plan| plan.regions[1].begin = StepId::new(2)),
+        refused(&|plan| plan.regions[2].end = StepId::new(4)),
     ];
     let wanted = [
         "v2 ends at byte 152 of b2, which has 148",
@@ -194,6 +221,9 @@ fn inconsistent_modules_are_refused() {
         "`add` writes v1, which is an input or a constant",
         "3 kernels for 2 steps",
         "b1 is c0 of type f16, which steps cannot read",
+        "3 steps, of which 2 are in regions",
+        "a region of the steps 2..2 where step 1 is next",
+        "a region of the steps 2..4 where step 2 is next",
     ];
     for (reason, wanted) in reasons.iter().zip(wanted) {
         assert!(reason.contains(wanted), "`{reason}` does not say `{wanted}`");
