@@ -326,7 +326,10 @@ impl Model {
     /// As [`Model::plan`], and where the target is unknown or not available here.
     pub fn compile(&self, options: &CompileOptions) -> Result<Compiled, Error> {
         let target = target(&options.target)?;
-        self.plan(options)?.link(target, options)
+        let planned = self.plan(options)?;
+        // The passes have read the weights and made those that they changed; what is left is read once more, to be packed.
+        self.let_go();
+        planned.link(target, options)
     }
 
     /// The batch size of a model that allows no other: the first size of its first input.

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use incept_compiler::frontend::onnx;
 use incept_ir::describe::{self, Weights};
 use incept_ir::graph::Graph;
 use incept_ir::models::{self, ModelOptions};
 use incept_ir::plan::{Plan, file as plan_file};
-use incept_runtime::map_file;
+use incept_runtime::{FileBytes, map_file};
 
 use crate::error::Error;
 use crate::names::nearest;
@@ -71,6 +70,8 @@ pub struct Model {
     preprocess: Option<Preprocess>,
     /// The hash of the file that it was read from; 0 for others.
     hash: u128,
+    /// The file that most of its bytes are in.
+    file: Option<FileBytes>,
 }
 
 impl Model {
@@ -116,42 +117,45 @@ impl Model {
     #[must_use]
     pub fn from_graph(graph: Graph) -> Self {
         let name = graph.name().to_string();
-        Self { name, source: Source::Memory, body: Body::Graph(graph), preprocess: None, hash: 0 }
+        Self { name, source: Source::Memory, body: Body::Graph(graph), preprocess: None, hash: 0, file: None }
     }
 
     fn load_onnx(path: &Path) -> Result<Self, Error> {
-        let bytes = read(path)?;
-        let (name, hash) = (stem(path), plan_file::model_hash(&bytes));
-        let graph = onnx::import(bytes, &name)
+        let file = read(path)?;
+        let (name, hash) = (stem(path), plan_file::model_hash(file.bytes()));
+        let graph = onnx::import(file.bytes().clone(), &name)
             .map_err(|source| Error::Import { file: path.display().to_string(), source: Box::new(source) })?;
-        Ok(Self { name, source: Source::Onnx(path.into()), body: Body::Graph(graph), preprocess: None, hash })
+        let (source, body) = (Source::Onnx(path.into()), Body::Graph(graph));
+        Ok(Self { name, source, body, preprocess: None, hash, file: Some(file) })
     }
 
     fn load_plan(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::PlanFile { path: path.into(), source: Box::new(source) };
-        let bytes = read(path)?;
-        let plan = plan_file::decode(&bytes).map_err(failed)?;
-        let hash = plan_file::Header::read(&bytes).map_err(failed)?.model_hash;
+        let file = read(path)?;
+        let plan = plan_file::decode(file.bytes()).map_err(failed)?;
+        let hash = plan_file::Header::read(file.bytes()).map_err(failed)?.model_hash;
         let preprocess = preprocess_of(&plan.name);
         let (name, source) = (plan.name.clone(), Source::Plan(path.into()));
-        Ok(Self { name, source, body: Body::Plan(plan), preprocess, hash })
+        Ok(Self { name, source, body: Body::Plan(plan), preprocess, hash, file: Some(file) })
     }
 
     fn load_description(path: &Path, json: bool, options: &LoadOptions) -> Result<Self, Error> {
         let failed = |source| Error::Describe { file: path.display().to_string(), source: Box::new(source) };
-        let bytes = read(path)?;
+        let bytes = read(path)?.bytes().clone();
         let text = std::str::from_utf8(&bytes).map_err(|error| Error::Read {
             path: path.into(),
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
         })?;
         let description = if json { describe::parse_json(text) } else { describe::parse_toml(text) }.map_err(failed)?;
-        let weights = match &options.weights {
-            Some(weights) => Weights::Safetensors(read(weights)?),
+        let file = options.weights.as_ref().map(|weights| read(weights)).transpose()?;
+        let weights = match &file {
+            Some(file) => Weights::Safetensors(file.bytes().clone()),
             None => Weights::Seeded(options.seed),
         };
         let graph = description.build(weights).map_err(failed)?;
         let (name, hash) = (graph.name().to_string(), plan_file::model_hash(&bytes));
-        Ok(Self { name, source: Source::Description(path.into()), body: Body::Graph(graph), preprocess: None, hash })
+        let (source, body) = (Source::Description(path.into()), Body::Graph(graph));
+        Ok(Self { name, source, body, preprocess: None, hash, file })
     }
 
     fn built_in(name: &str, options: &LoadOptions) -> Result<Self, Error> {
@@ -164,7 +168,15 @@ impl Model {
             body: Body::Graph(graph),
             preprocess,
             hash: 0,
+            file: None,
         })
+    }
+
+    /// Gives the memory of the model's file back to the system, where it was mapped; see [`FileBytes::let_go`].
+    pub(crate) fn let_go(&self) {
+        if let Some(file) = &self.file {
+            file.let_go();
+        }
     }
 
     /// The model's name.
@@ -223,7 +235,7 @@ impl Model {
     }
 }
 
-fn read(path: &Path) -> Result<Bytes, Error> {
+fn read(path: &Path) -> Result<FileBytes, Error> {
     map_file(path).map_err(|source| Error::Read { path: path.into(), source })
 }
 

@@ -35,6 +35,6 @@ pub mod tasks;
 
 pub use arena::Arena;
 pub use cpus::available_cores;
-pub use map::map_file;
+pub use map::{FileBytes, map_file};
 pub use profile::{Profile, Record};
 pub use session::{Session, SessionError, SessionOptions};
