@@ -1,8 +1,16 @@
 //! Random legal graphs and inputs, for property tests of every stage. Behind the feature `testing`.
 //!
 //! A graph is a chain of motifs that networks are made of, with the traps that passes must see: shared weights, results
-//! with a second reader or that are outputs as well, padding on 1×1 kernels, Relu with many readers, dead nodes. Depends
-//! on `graph` and `ops`. Invariant: the same seed gives the same graph, on every machine.
+//! with a second reader or that are outputs as well, padding on 1×1 kernels, Relu with many readers, concatenations that
+//! nest or repeat a part, siblings, sums, scales as exporters write them, dead nodes. Depends on `graph` and `ops`.
+//!
+//! Half of the graphs are *whole*: their constants are small integers or powers of two, and they have no softmax and no
+//! local response normalisation. Their results are exact in `f32`, whatever the order of sums, as long as they stay small.
+//!
+//! Invariants: the same seed gives the same graph, on every machine; of two graphs of one seed, the one of fewer motifs is
+//! the beginning of the other, its outputs aside.
+
+mod motifs;
 
 use crate::graph::{Graph, GraphError};
 use crate::ids::ValueId;
@@ -58,13 +66,20 @@ impl Random {
     /// # Errors
     /// Where the sizes are too large.
     pub fn tensor(&mut self, sizes: &[usize], scale: f32, offset: f32) -> Result<Tensor, GraphError> {
-        let values = (0..sizes.iter().product()).map(|_| self.float() * scale + offset).collect();
-        Tensor::from_f32(sizes, values).map_err(|error| GraphError::Op {
-            node: "random".into(),
-            op: "constant",
-            source: Box::new(error.into()),
-        })
+        tensor(sizes, (0..sizes.iter().product()).map(|_| self.float() * scale + offset).collect())
     }
+}
+
+fn tensor(sizes: &[usize], values: Vec<f32>) -> Result<Tensor, GraphError> {
+    Tensor::from_f32(sizes, values).map_err(|error| GraphError::Op {
+        node: "random".into(),
+        op: "constant",
+        source: Box::new(error.into()),
+    })
+}
+
+fn eighths(random: &mut Random) -> f32 {
+    random.pick([-8.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) / 8.0
 }
 
 /// A random legal graph of about `steps` motifs, small enough to interpret in a millisecond. Its inputs are `f32`; half of
@@ -76,12 +91,17 @@ pub fn random_graph(seed: u64, steps: usize) -> Result<Graph, GraphError> {
     let mut random = Random::new(seed);
     let graph = Graph::new(&format!("random{seed}"));
     let batch = if random.chance(50) { Dim::Batch(1) } else { Dim::Fixed(1 + random.below(2)) };
-    let mut builder = Builder { random, graph, images: Vec::new(), rows: Vec::new(), weights: Vec::new(), names: 0 };
+    let whole = random.chance(50);
+    let mut builder =
+        Builder { random, graph, images: Vec::new(), rows: Vec::new(), weights: Vec::new(), names: 0, whole };
     for index in 0..1 + usize::from(builder.random.chance(25)) {
         let (channels, size) = (builder.random.pick([1, 2, 3, 4, 6]), builder.random.pick([1, 4, 5, 6, 7, 8]));
         let shape = Shape::new(&[batch, channels.into(), size.into(), (size + index).into()]);
         let input = builder.graph.add_input(&format!("x{index}"), TensorType::new(DType::F32, shape))?;
         builder.images.push(input);
+    }
+    if builder.random.chance(15) {
+        builder.normalised_input(builder.images[0])?;
     }
     for _ in 0..steps {
         match builder.step() {
@@ -95,7 +115,7 @@ pub fn random_graph(seed: u64, steps: usize) -> Result<Graph, GraphError> {
     Ok(builder.graph)
 }
 
-/// Random inputs for a graph; a symbolic batch becomes `batch`.
+/// Random inputs for a graph, multiples of 1/8 in −1..1; a symbolic batch becomes `batch`.
 ///
 /// # Errors
 /// Where an input is not `f32` or becomes too large.
@@ -106,7 +126,8 @@ pub fn random_inputs(graph: &Graph, seed: u64, batch: usize) -> Result<Vec<Tenso
         let ty = graph.ty(graph.output(*id, 0)?)?;
         let sizes = ty.shape.with_batch(batch).and_then(|shape| shape.sizes());
         let sizes = sizes.ok_or_else(|| GraphError::Batch { batch, reason: format!("{ty} becomes too large") })?;
-        inputs.push(random.tensor(&sizes, 1.0, 0.0)?);
+        let values = (0..sizes.iter().product()).map(|_| eighths(&mut random)).collect();
+        inputs.push(tensor(&sizes, values)?);
     }
     Ok(inputs)
 }
@@ -121,6 +142,8 @@ struct Builder {
     /// Weights of convolutions made so far, to share.
     weights: Vec<(ValueId, [usize; 4])>,
     names: usize,
+    /// Whether constants are small integers or powers of two.
+    whole: bool,
 }
 
 type Built = Result<ValueId, GraphError>;
@@ -130,7 +153,7 @@ impl Builder {
         // Mostly the newest value, so that chains arise; sometimes an old one, so that values get more readers.
         let back = if self.random.chance(70) { 0 } else { self.random.below(self.images.len()) };
         let x = self.images[self.images.len() - 1 - back];
-        let made = match self.random.below(24) {
+        let made = match self.random.below(32) {
             0..=5 => self.conv_block(x)?,
             6 => self.branches(x)?,
             7 => self.residual(x)?,
@@ -140,7 +163,7 @@ impl Builder {
             12 => self.node(Relu, &[x])?,
             13 => self.clip(x)?,
             14 => self.idle(x)?,
-            15 => {
+            15 if !self.whole => {
                 let size = 1 + self.random.below(5);
                 self.node(Lrn { size, alpha: 0.5, beta: 0.75, bias: 1.0 }, &[x])?
             }
@@ -153,7 +176,7 @@ impl Builder {
                 let factor = self.folded_constant(&[1, channels, 1, 1])?;
                 if self.random.chance(50) { self.node(Mul, &[x, factor])? } else { self.node(Add, &[factor, x])? }
             }
-            18 => {
+            18 if !self.whole => {
                 let flatten = self.random.chance(50);
                 self.node(Softmax { axis: 1, flatten }, &[x])?
             }
@@ -166,6 +189,11 @@ impl Builder {
                 let axis = self.random.pick([1, 1, 2, 3]);
                 self.node(Concat { axis }, &[x, other, x])?
             }
+            15 | 18 | 21 | 22 => self.siblings(x)?,
+            23 | 24 => self.joins(x)?,
+            25 | 26 => self.sums(x)?,
+            27 | 28 => self.scaled(x)?,
+            29 => self.shared_relu(x)?,
             _ => return self.head(x),
         };
         // Small images only: the interpreter is slow.
@@ -183,9 +211,29 @@ impl Builder {
     }
 
     fn constant(&mut self, sizes: &[usize], scale: f32, offset: f32) -> Built {
+        if self.whole {
+            return self.chosen(sizes, [-2.0, -1.0, 1.0, 2.0, 0.0, 1.0]);
+        }
         let tensor = self.random.tensor(sizes, scale, offset)?;
         self.names += 1;
         self.graph.add_constant(&format!("c{}", self.names), tensor)
+    }
+
+    /// A constant of values from a list.
+    fn chosen<const COUNT: usize>(&mut self, sizes: &[usize], from: [f32; COUNT]) -> Built {
+        let values = (0..sizes.iter().product()).map(|_| self.random.pick(from)).collect();
+        self.names += 1;
+        self.graph.add_constant(&format!("c{}", self.names), tensor(sizes, values)?)
+    }
+
+    /// Weights of a convolution or a product: as large as keeps its results of order 1, or of 1, 0 and −1.
+    fn weight(&mut self, sizes: &[usize]) -> Built {
+        if self.whole {
+            return self.chosen(sizes, [-1.0, 0.0, 1.0]);
+        }
+        let inner: usize = sizes[1..].iter().product();
+        #[allow(clippy::cast_precision_loss, reason = "any factor of about this size will do")]
+        self.constant(sizes, 1.5 / (inner as f32).sqrt(), 0.0)
     }
 
     /// A constant, at times one that a node computes from constants.
@@ -229,9 +277,7 @@ impl Builder {
         let weights = match shared {
             Some(value) if self.random.chance(50) => value,
             _ => {
-                let inner: usize = sizes[1..].iter().product();
-                #[allow(clippy::cast_precision_loss, reason = "any factor of about this size will do")]
-                let value = self.constant(&sizes, 1.5 / (inner as f32).sqrt(), 0.0)?;
+                let value = self.weight(&sizes)?;
                 self.weights.push((value, sizes));
                 value
             }
@@ -273,6 +319,15 @@ impl Builder {
 
     fn batch_norm(&mut self, x: ValueId) -> Built {
         let [channels, ..] = self.sizes(x);
+        if self.whole {
+            // √(variance + epsilon) is a power of two.
+            let epsilon = 1.0 / 1024.0;
+            let (scale, bias) =
+                (self.chosen(&[channels], [-1.0, 0.5, 1.0, 2.0])?, self.constant(&[channels], 1.0, 0.0)?);
+            let mean = self.constant(&[channels], 1.0, 0.0)?;
+            let variance = self.chosen(&[channels], [0.25 - epsilon, 1.0 - epsilon, 4.0 - epsilon])?;
+            return self.node(BatchNorm { epsilon }, &[x, scale, bias, mean, variance]);
+        }
         let (scale, bias) = (self.constant(&[channels], 1.0, 0.2)?, self.constant(&[channels], 0.5, 0.0)?);
         let mean = self.constant(&[channels], 0.5, 0.0)?;
         let variance = self.constant(&[channels], 0.5, 0.75)?;
@@ -290,7 +345,7 @@ impl Builder {
         let mut parts = Vec::new();
         for _ in 0..2 + self.random.below(3) {
             let outputs = 1 + self.random.below(4);
-            let mut inputs = vec![x, self.constant(&[outputs, self.sizes(x)[0], 1, 1], 0.7, 0.0)?];
+            let mut inputs = vec![x, self.weight(&[outputs, self.sizes(x)[0], 1, 1])?];
             if self.random.chance(30) {
                 inputs.push(self.constant(&[outputs], 0.5, 0.0)?);
             }
@@ -309,7 +364,7 @@ impl Builder {
 
     fn residual(&mut self, x: ValueId) -> Built {
         let channels = self.sizes(x)[0];
-        let weights = self.constant(&[channels, channels, 3, 3], 0.3, 0.0)?;
+        let weights = self.weight(&[channels, channels, 3, 3])?;
         let conv = self.node(Conv { pads: [1; 4], ..Conv::default() }, &[x, weights])?;
         let inner = if self.random.chance(60) { self.batch_norm(conv)? } else { conv };
         let sum = if self.random.chance(50) { self.node(Add, &[inner, x])? } else { self.node(Add, &[x, inner])? };
@@ -383,7 +438,7 @@ impl Builder {
                 let weights = self.constant(&[inner, outputs], 0.4, 0.0)?;
                 self.node(MatMul, &[row, weights])?
             }
-            1 => self.node(Softmax { axis: 1, flatten: false }, &[row])?,
+            1 if !self.whole => self.node(Softmax { axis: 1, flatten: false }, &[row])?,
             kind => {
                 let trans_b = kind == 2;
                 let sizes = if trans_b { [outputs, inner] } else { [inner, outputs] };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use incept_ir::describe::{Size, Weights};
+use incept_ir::describe::{BuildOptions, Size, Weights};
 use incept_ir::graph::Graph;
 use incept_ir::interp;
 use incept_ir::models::{self, MODELS, ModelError, ModelOptions};
@@ -101,6 +101,163 @@ fn the_papers_form_has_its_heads_only_when_asked() {
     assert_eq!(outputs, ["output f32[N,1000]", "aux1 f32[N,1000]", "aux2 f32[N,1000]"]);
 }
 
+/// How many numbers are trained: weights, biases, and the scales and offsets of batch normalisations.
+fn parameters(graph: &Graph) -> usize {
+    let trained = graph.nodes().filter_map(|(_, node)| match &node.op {
+        Op::Constant(constant) if !node.name.contains(".running_") => Some(constant.tensor.elements()),
+        _ => None,
+    });
+    trained.sum()
+}
+
+fn with_heads(name: &str) -> Graph {
+    models::build(name, &ModelOptions { seed: 0, training_heads: true }).unwrap()
+}
+
+#[test]
+fn models_have_their_published_numbers_of_parameters() {
+    assert_eq!(parameters(&build("googlenet")), 6_624_904);
+    assert_eq!(parameters(&build("googlenet-lrn")), 6_998_552);
+    assert_eq!(parameters(&with_heads("googlenet-lrn")), 13_378_280);
+    assert_eq!(parameters(&build("inception-v3")), 23_834_568);
+    assert_eq!(parameters(&with_heads("inception-v3")), 27_161_264);
+}
+
+/// The paper's table 1: thousands (of 1024) of weights and the output's height and channels. Its own channel counts do not
+/// give all of these: 4c and 5a are 7 % off.
+#[test]
+fn the_papers_form_is_that_of_the_papers_table() {
+    let graph = build("googlenet-lrn");
+    let rows = [
+        ("conv3", 112, 56, 192),
+        ("inception3a", 159, 28, 256),
+        ("inception3b", 380, 28, 480),
+        ("inception4a", 364, 14, 512),
+        ("inception4b", 437, 14, 512),
+        ("inception4c", 463, 14, 512),
+        ("inception4d", 580, 14, 528),
+        ("inception4e", 840, 14, 832),
+        ("inception5a", 1072, 7, 832),
+        ("inception5b", 1388, 7, 1024),
+        ("fc", 1000, 0, 0),
+    ];
+    for (layer, thousands, size, channels) in rows {
+        // The table has the 1x1 reduction before the 3x3 convolution in one row.
+        let layers = if layer == "conv3" { vec!["conv2", "conv3"] } else { vec![layer] };
+        let weights = graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Constant(constant)
+                if node.name.ends_with(".weight")
+                    && layers.iter().any(|layer| node.name.starts_with(&format!("{layer}."))) =>
+            {
+                Some(constant.tensor.elements())
+            }
+            _ => None,
+        });
+        let off = weights.sum::<usize>() as f64 / (1024.0 * f64::from(thousands)) - 1.0;
+        assert!(off.abs() < 0.08, "{layer}: {off}");
+        let last = if layer == "conv3" { "conv3.relu".to_owned() } else { format!("{layer}.concat") };
+        if size > 0 {
+            assert_eq!(shape_of(&graph, &last), format!("[N,{channels},{size},{size}]"));
+        }
+    }
+    assert_eq!(shape_of(&graph, "conv1.conv"), "[N,64,112,112]");
+    assert_eq!(shape_of(&graph, "norm1"), "[N,64,56,56]");
+    assert_eq!(shape_of(&graph, "avgpool"), "[N,1024,1,1]");
+}
+
+#[test]
+fn inception_v3_is_made_of_its_modules() {
+    let graph = build("inception-v3");
+    let wanted = [
+        ("conv", 94),
+        ("batch_norm", 94),
+        ("relu", 94),
+        ("max_pool", 4),
+        ("avg_pool", 9),
+        ("concat", 15),
+        ("global_avg_pool", 1),
+        ("flatten", 1),
+        ("dropout", 1),
+        ("gemm", 1),
+        ("input", 1),
+        ("constant", 94 * 5 + 2),
+    ];
+    assert_eq!(counts(&graph), BTreeMap::from(wanted));
+    let shapes = [
+        ("Conv2d_1a_3x3.relu", "[N,32,149,149]"),
+        ("Conv2d_2a_3x3.relu", "[N,32,147,147]"),
+        ("Conv2d_2b_3x3.relu", "[N,64,147,147]"),
+        ("maxpool1", "[N,64,73,73]"),
+        ("Conv2d_3b_1x1.relu", "[N,80,73,73]"),
+        ("Conv2d_4a_3x3.relu", "[N,192,71,71]"),
+        ("maxpool2", "[N,192,35,35]"),
+        ("Mixed_5b.concat", "[N,256,35,35]"),
+        ("Mixed_5c.concat", "[N,288,35,35]"),
+        ("Mixed_5d.concat", "[N,288,35,35]"),
+        ("Mixed_6a.concat", "[N,768,17,17]"),
+        ("Mixed_6b.concat", "[N,768,17,17]"),
+        ("Mixed_6c.concat", "[N,768,17,17]"),
+        ("Mixed_6d.concat", "[N,768,17,17]"),
+        ("Mixed_6e.concat", "[N,768,17,17]"),
+        ("Mixed_7a.concat", "[N,1280,8,8]"),
+        ("Mixed_7b.branch3x3.concat", "[N,768,8,8]"),
+        ("Mixed_7b.branch3x3dbl.concat", "[N,768,8,8]"),
+        ("Mixed_7b.concat", "[N,2048,8,8]"),
+        ("Mixed_7c.concat", "[N,2048,8,8]"),
+        ("avgpool", "[N,2048,1,1]"),
+    ];
+    for (node, shape) in shapes {
+        assert_eq!(shape_of(&graph, node), shape, "{node}");
+    }
+    for (_, node) in graph.nodes() {
+        match &node.op {
+            Op::BatchNorm(norm) => assert!((norm.epsilon - 0.001).abs() < 1e-9),
+            Op::Input(input) => assert_eq!(input.ty.to_string(), "f32[N,3,299,299]"),
+            Op::AvgPool(avg) => assert!(avg.count_include_pad, "{}", node.name),
+            _ => {}
+        }
+    }
+    let graph = with_heads("inception-v3");
+    assert_eq!(shape_of(&graph, "AuxLogits.pool"), "[N,768,5,5]");
+    assert_eq!(shape_of(&graph, "AuxLogits.conv1.relu"), "[N,768,1,1]");
+    let outputs: Vec<String> =
+        graph.outputs().iter().map(|out| format!("{} {}", out.name, graph.ty(out.value).unwrap())).collect();
+    assert_eq!(outputs, ["output f32[N,1000]", "aux f32[N,1000]"]);
+}
+
+/// A state dict under PyTorch's names, with its auxiliary head and its counters, loads as it is.
+#[test]
+fn a_state_dict_of_inception_v3_loads_by_name() {
+    use safetensors::tensor::{Dtype, TensorView};
+    let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
+    for line in include_str!("data/inception-v3-convs.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (name, sizes) = line.split_once(' ').unwrap();
+        let sizes: Vec<usize> = sizes.split(' ').map(|size| size.parse().unwrap()).collect();
+        for norm in ["weight", "bias", "running_mean", "running_var"] {
+            tensors.push((format!("{name}.bn.{norm}"), vec![sizes[0]]));
+        }
+        tensors.push((format!("{name}.bn.num_batches_tracked"), vec![]));
+        tensors.push((format!("{name}.conv.weight"), sizes));
+    }
+    for (name, inputs) in [("fc", 2048), ("AuxLogits.fc", 768)] {
+        tensors.push((format!("{name}.weight"), vec![1000, inputs]));
+        tensors.push((format!("{name}.bias"), vec![1000]));
+    }
+    let largest = tensors.iter().map(|(_, sizes)| sizes.iter().product::<usize>()).max().unwrap();
+    let zeros = vec![0u8; 4 * largest.max(2)];
+    let views = tensors.iter().map(|(name, sizes)| {
+        let (dtype, bytes) =
+            if sizes.is_empty() { (Dtype::I64, 8) } else { (Dtype::F16, 2 * sizes.iter().product::<usize>()) };
+        (name.clone(), TensorView::new(dtype, sizes.clone(), &zeros[..bytes]).unwrap())
+    });
+    let file: bytes::Bytes = safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap().into();
+    let description = models::find("inception-v3").unwrap().description().unwrap();
+    let graph = description.build(Weights::Safetensors(file.clone())).unwrap();
+    assert_eq!(parameters(&graph), 23_834_568);
+    let graph = description.build_with(Weights::Safetensors(file), &BuildOptions { training: true }).unwrap();
+    assert_eq!(parameters(&graph), 27_161_264);
+}
+
 #[test]
 fn all_models_are_sound_and_run() {
     for model in MODELS {
@@ -162,10 +319,12 @@ fn deviation(tensor: &Tensor) -> f64 {
 
 #[test]
 fn seeded_activations_neither_vanish_nor_explode() {
-    for name in ["googlenet", "googlenet-lrn", "tiny-inception", "tiny-residual"] {
+    for name in ["googlenet", "googlenet-lrn", "inception-v3", "tiny-inception", "tiny-residual"] {
         let mut description = models::find(name).unwrap().description().unwrap();
-        if name.starts_with("googlenet") {
-            description.inputs[0].shape = [1, 3, 128, 128].map(Size::Fixed).to_vec();
+        // Fewer pixels, for the interpreter is slow.
+        if !name.starts_with("tiny") {
+            let size = if name == "inception-v3" { 107 } else { 128 };
+            description.inputs[0].shape = [1, 3, size, size].map(Size::Fixed).to_vec();
         }
         for seed in [0, 1] {
             let graph = description.build(Weights::Seeded(seed)).unwrap().with_batch(1).unwrap();
@@ -178,7 +337,9 @@ fn seeded_activations_neither_vanish_nor_explode() {
                     let deviation = deviation(&values[&node.outputs[0]]);
                     // What is averaged varies less, and a few channels vary more than many, in every network.
                     let few = name.starts_with("tiny");
-                    let bounds = if few || after_average(&node.op) { 0.1..=4.0 } else { 0.3..=3.0 };
+                    // On a picture this small, most taps of the 7x1 convolutions lie in padding.
+                    let low = if name == "inception-v3" { 0.2 } else { 0.3 };
+                    let bounds = if few || after_average(&node.op) { 0.1..=4.0 } else { low..=3.0 };
                     let name = format!("{name} {kind} seed {seed}: {}", node.name);
                     assert!(bounds.contains(&deviation), "{name} has the deviation {deviation}");
                 }

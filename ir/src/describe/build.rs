@@ -1,12 +1,10 @@
-//! From a description to a graph: layers in order, blocks expanded, parameters by name.
+//! From a description to a graph: layers in order, parameters by name. `blocks` expands modules.
 
 use rustc_hash::FxHashSet;
 
 use super::Weights;
 use super::error::{DescribeError, Line, Place};
-use super::schema::{
-    ConvWindow, Description, InceptionForm, InceptionLayer, InputDescription, Layer, LayerOp, PoolLayer, Size,
-};
+use super::schema::{ConvWindow, Description, InputDescription, Layer, LayerOp, PoolLayer, Size};
 use super::seeded::{MAX_SEEDED, SeedError, Seeder};
 use super::weights::File;
 use super::wiring::{Wiring, layer_place};
@@ -89,7 +87,8 @@ enum Role {
     Scale,
 }
 
-struct Builder {
+/// What is built so far; `blocks` expands modules with it.
+pub(super) struct Builder {
     graph: Graph,
     source: Source,
     names: FxHashSet<String>,
@@ -185,6 +184,7 @@ impl Builder {
             LayerOp::Transpose { perm } => self.add(Transpose { perm: perm.clone() }, name, &[x]),
             LayerOp::Identity => self.add(Identity {}, name, &[x]),
             LayerOp::Inception(module) => self.inception(name, module, x),
+            LayerOp::InceptionV3(module) => self.inception_v3(name, module, x),
         }
     }
 
@@ -192,7 +192,7 @@ impl Builder {
         Ok(self.graph.ty(value).map_err(|source| self.refused(source))?.shape.clone())
     }
 
-    fn add(&mut self, op: impl Into<Op>, name: &str, inputs: &[ValueId]) -> Result<ValueId, DescribeError> {
+    pub(super) fn add(&mut self, op: impl Into<Op>, name: &str, inputs: &[ValueId]) -> Result<ValueId, DescribeError> {
         self.claim(name)?;
         let value = self.graph.add(op, name, inputs).map_err(|source| self.refused(source))?;
         if let Source::Seeded(seeder) = &mut self.source {
@@ -264,12 +264,18 @@ impl Builder {
         self.add(op, name, &inputs)
     }
 
-    fn conv_relu(&mut self, name: &str, window: &ConvWindow, bias: bool, x: ValueId) -> Result<ValueId, DescribeError> {
+    pub(super) fn conv_relu(
+        &mut self,
+        name: &str,
+        window: &ConvWindow,
+        bias: bool,
+        x: ValueId,
+    ) -> Result<ValueId, DescribeError> {
         let conv = self.conv(&format!("{name}.conv"), window, bias, x)?;
         self.add(Relu {}, &format!("{name}.relu"), &[conv])
     }
 
-    fn conv_bn_relu(
+    pub(super) fn conv_bn_relu(
         &mut self,
         name: &str,
         window: &ConvWindow,
@@ -309,30 +315,6 @@ impl Builder {
             inputs.push(self.parameter(&format!("{name}.bias"), &[features], Role::Bias)?);
         }
         self.add(Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true, activation: None }, name, &inputs)
-    }
-
-    fn inception(&mut self, name: &str, module: &InceptionLayer, x: ValueId) -> Result<ValueId, DescribeError> {
-        let wide = match module.form {
-            InceptionForm::BatchNorm => ConvWindow::square(module.branch3[1], 3, 1),
-            InceptionForm::Paper => ConvWindow::square(module.branch3[1], 5, 2),
-        };
-        let point = |channels| ConvWindow::square(channels, 1, 0);
-        let unit = |builder: &mut Self, part: &str, window: &ConvWindow, x: ValueId| {
-            let name = format!("{name}.{part}");
-            match module.form {
-                InceptionForm::BatchNorm => builder.conv_bn_relu(&name, window, module.epsilon, x),
-                InceptionForm::Paper => builder.conv_relu(&name, window, true, x),
-            }
-        };
-        let branch1 = unit(self, "branch1", &point(module.branch1), x)?;
-        let reduced = unit(self, "branch2.0", &point(module.branch2[0]), x)?;
-        let branch2 = unit(self, "branch2.1", &ConvWindow::square(module.branch2[1], 3, 1), reduced)?;
-        let reduced = unit(self, "branch3.0", &point(module.branch3[0]), x)?;
-        let branch3 = unit(self, "branch3.1", &wide, reduced)?;
-        let pool = PoolLayer { kernel: [3; 2], stride: [1; 2], pad: [1; 4], ceil: true };
-        let pooled = self.add(MaxPool { pool: windows(&pool) }, &format!("{name}.branch4.0"), &[x])?;
-        let branch4 = unit(self, "branch4.1", &point(module.branch4), pooled)?;
-        self.add(Concat { axis: 1 }, &format!("{name}.concat"), &[branch1, branch2, branch3, branch4])
     }
 }
 

@@ -1,6 +1,6 @@
 //! A short description of a model, in TOML or JSON, and how it becomes a graph.
 //!
-//! A description lists layers in order; `conv_bn_relu` and `inception` are blocks that expand to several nodes. The
+//! A description lists layers in order; `conv_bn_relu`, `inception` and `inception_v3` are blocks that expand to several nodes. The
 //! schema is documented in `docs/describe.md`. Weights come from a safetensors file by name, or are seeded.
 //!
 //! | file | what lives there |
@@ -9,6 +9,7 @@
 //! | `tree`, `fields`, `read`, `suggest` | from text to those types, with errors that name line, layer and key |
 //! | `wiring` | who reads whom, and what the outputs need |
 //! | `build` | from those types to a [`Graph`] |
+//! | `blocks` | the layers that expand to modules of several branches |
 //! | `weights` | safetensors by name |
 //! | `seeded` | seeded weights, the same on every machine |
 //!
@@ -19,6 +20,7 @@
 //! 2. Every parameter's name starts with its layer's name and a dot.
 //! 3. A graph that is built is sound: each layer reads only earlier ones, so there are no cycles.
 
+mod blocks;
 mod build;
 mod error;
 mod fields;
@@ -34,8 +36,8 @@ pub use build::BuildOptions;
 use bytes::Bytes;
 pub use error::{DescribeError, Line, Place, Suggestion, WeightProblem, WeightsError};
 pub use schema::{
-    ConvBnLayer, ConvLayer, ConvWindow, Description, InceptionForm, InceptionLayer, InputDescription, Layer, LayerOp,
-    OutputDescription, PoolLayer, Size,
+    ConvBnLayer, ConvLayer, ConvWindow, Description, InceptionForm, InceptionLayer, InceptionV3Layer,
+    InceptionV3Module, InputDescription, Layer, LayerOp, OutputDescription, PoolLayer, Size,
 };
 pub use seeded::MAX_SEEDED;
 

@@ -5,8 +5,8 @@ use super::fields::{
     Fields, flag, float, integer, list, name, names, non_negative, pair, positive, sides, size, text, two,
 };
 use super::schema::{
-    ConvBnLayer, ConvLayer, ConvWindow, Description, InceptionForm, InceptionLayer, InputDescription, Layer, LayerOp,
-    OutputDescription, PoolLayer, Size,
+    ConvBnLayer, ConvLayer, ConvWindow, Description, InceptionForm, InceptionLayer, InceptionV3Layer,
+    InceptionV3Module, InputDescription, Layer, LayerOp, OutputDescription, PoolLayer, Size,
 };
 use super::tree::{Item, Value};
 
@@ -153,6 +153,7 @@ fn layer_op(op: &str, line: Line, fields: &mut Fields) -> Result<LayerOp, Descri
         "transpose" => LayerOp::Transpose { perm: fields.need("perm", "a list of axes", |value| list(value, size))? },
         "identity" => LayerOp::Identity,
         "inception" => LayerOp::Inception(inception(fields)?),
+        "inception_v3" => LayerOp::InceptionV3(inception_v3(fields)?),
         _ => {
             return Err(DescribeError::UnknownOp {
                 place: fields.place.clone(),
@@ -215,4 +216,18 @@ fn inception(fields: &mut Fields) -> Result<InceptionLayer, DescribeError> {
             InceptionForm::Paper => None,
         },
     })
+}
+
+fn inception_v3(fields: &mut Fields) -> Result<InceptionV3Layer, DescribeError> {
+    let letter = fields.need("module", "\"a\", \"b\", \"c\", \"d\" or \"e\"", |value| {
+        text(value).filter(|text| ["a", "b", "c", "d", "e"].contains(&text.as_str()))
+    })?;
+    let module = match letter.as_str() {
+        "a" => InceptionV3Module::A { pool: fields.need("pool", POSITIVE, positive)? },
+        "b" => InceptionV3Module::B,
+        "c" => InceptionV3Module::C { inner: fields.need("inner", POSITIVE, positive)? },
+        "d" => InceptionV3Module::D,
+        _ => InceptionV3Module::E,
+    };
+    Ok(InceptionV3Layer { module, epsilon: epsilon(fields)? })
 }

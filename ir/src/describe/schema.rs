@@ -180,6 +180,8 @@ pub enum LayerOp {
     Identity,
     /// An Inception module: four branches, joined. See [`InceptionLayer`].
     Inception(InceptionLayer),
+    /// A module of Inception v3. See [`InceptionV3Layer`].
+    InceptionV3(InceptionV3Layer),
 }
 
 /// A convolution's windows and channels.
@@ -276,6 +278,41 @@ pub enum InceptionForm {
     Paper,
 }
 
+/// A module of Inception v3 (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2015), with
+/// the names of its common PyTorch implementation. Every convolution is a `conv_bn_relu` called `NAME.BRANCH`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InceptionV3Layer {
+    /// Which module, and what of it the network chooses.
+    #[serde(flatten)]
+    pub module: InceptionV3Module,
+    /// Added to the variance; `None` means the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f32>,
+}
+
+/// The five modules of Inception v3. Average pools are 3×3 of stride 1 and count their padding; max-pools are 3×3 of
+/// stride 2 without padding, and halve height and width, as the convolutions beside them do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "module", rename_all = "snake_case")]
+pub enum InceptionV3Module {
+    /// 1×1; 1×1, 5×5; 1×1, 3×3, 3×3; average pool, 1×1. Makes 224 channels and those of the last.
+    A {
+        /// Channels of the projection after the pool.
+        pool: usize,
+    },
+    /// 3×3 of stride 2; 1×1, 3×3, 3×3 of stride 2; max-pool. Makes 480 channels more than it reads.
+    B,
+    /// 1×1; 1×1, 1×7, 7×1; 1×1, 7×1, 1×7, 7×1, 1×7; average pool, 1×1. Makes 768 channels.
+    C {
+        /// Channels between the factors of the 7×7 convolutions.
+        inner: usize,
+    },
+    /// 1×1, 3×3 of stride 2; 1×1, 1×7, 7×1, 3×3 of stride 2; max-pool. Makes 512 channels more than it reads.
+    D,
+    /// 1×1; 1×1, then 1×3 beside 3×1; 1×1, 3×3, then 1×3 beside 3×1; average pool, 1×1. Makes 2048 channels.
+    E,
+}
+
 impl LayerOp {
     /// The values of the key `op`.
     pub const NAMES: &'static [&'static str] = &[
@@ -300,5 +337,6 @@ impl LayerOp {
         "transpose",
         "identity",
         "inception",
+        "inception_v3",
     ];
 }

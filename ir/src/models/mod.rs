@@ -46,6 +46,14 @@ pub const MODELS: &[Model] = &[
         labels: &[],
     },
     Model {
+        name: "inception-v3",
+        summary: "Inception v3 with one auxiliary head, 299x299 pixels, 1000 classes, seeded weights",
+        toml: include_str!("inception-v3.toml"),
+        trained: false,
+        preprocess: Some("torch"),
+        labels: &[],
+    },
+    Model {
         name: "googlenet-mnist",
         summary: "GoogLeNet in its BatchNorm form, trained to read handwritten digits",
         toml: include_str!("googlenet-mnist.toml"),
@@ -92,7 +100,7 @@ pub enum ModelError {
         suggestion: Suggestion,
     },
     /// The model has no heads for training.
-    #[error("the model `{name}` has no training heads; `googlenet-lrn` has")]
+    #[error("the model `{name}` has no training heads; `googlenet-lrn` and `inception-v3` have some")]
     NoTrainingHeads {
         /// The model.
         name: &'static str,

@@ -45,6 +45,22 @@ fn googlenet_copies_nothing_and_its_arena_is_optimal() {
 }
 
 #[test]
+fn inception_v3_and_the_papers_form_copy_nothing() {
+    for (name, concats) in [("inception-v3", 15), ("googlenet-lrn", 9)] {
+        let graph = optimized(name);
+        let Lowered { plan, report } = lowered(&graph, 1, &[]);
+        assert_eq!(plan.copied_bytes(), 0, "{name}");
+        assert!(report.refusals.is_empty(), "{name}: {:#?}", report.refusals);
+        let kinds = plan.steps_by_kind();
+        for gone in ["concat", "copy", "layout", "pad", "relu", "batch_norm"] {
+            assert_eq!(kinds.get(gone), None, "{name}");
+        }
+        let plan = lowered(&graph, 1, &["alias_concat"]).plan;
+        assert_eq!(plan.steps_by_kind().get("concat"), Some(&concats), "{name}");
+    }
+}
+
+#[test]
 fn summaries_of_the_networks() {
     let mut all = String::new();
     for name in models::names() {
