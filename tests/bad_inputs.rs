@@ -100,6 +100,19 @@ fn invalid_models() {
 }
 
 #[test]
+fn a_model_cut_at_every_twentieth() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for model in ["inception", "pools"] {
+        let whole = fs::read(data(&format!("{model}/model.onnx"))).unwrap();
+        for part in 0..20 {
+            fs::write(at.join("cut.onnx"), &whole[..whole.len() * part / 20]).unwrap();
+            refused(at, &["compile", "cut.onnx", "-o", "out.plan"], 3, &["cut.onnx", "not an ONNX model"]);
+        }
+    }
+}
+
+#[test]
 fn models_that_are_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
