@@ -67,7 +67,7 @@ fn case(random: &mut Random, shape: &Shape) -> Option<Case> {
     (spec.kernel, spec.strides, spec.dilations) = (shape.kernel, shape.strides, shape.dilations);
     (spec.pads, spec.groups) = (shape.pads, shape.groups);
     if clip {
-        spec.post = vec![PostOp::Clip { min: -5.0, max: 7.0 }];
+        spec.outputs[0].post = vec![PostOp::Clip { min: -5.0, max: 7.0 }];
     }
     let mut weights = Vec::new();
     each(&weight_sizes, |index| weights.push(w.at(index)));
