@@ -189,6 +189,8 @@ fn try_graph(graph: &Graph, seed: u64, targets: &[Target]) -> Result<Tried, Fail
             batch: graph.is_symbolic().then_some(batch),
             target: target.level().name().into(),
             disabled: disabled.into_iter().map(str::to_owned).collect(),
+            // Winograd's algorithm rounds; elsewhere it may be chosen.
+            exact,
             ..CompileOptions::default()
         };
         let compiled = model.compile(&options).map_err(|error| at(&what)(error.to_string()))?;
