@@ -259,6 +259,14 @@ impl Model {
             .map_err(|source| Error::Pass { model: self.name().into(), source: Box::new(source) })
     }
 
+    /// A graph of this model, its symbolic batch set to a size.
+    ///
+    /// # Errors
+    /// Where an op refuses the size.
+    pub fn with_batch(&self, graph: &Graph, batch: usize) -> Result<Graph, Error> {
+        graph.with_batch(batch).map_err(|source| Error::Graph { model: self.name().into(), source: Box::new(source) })
+    }
+
     /// The plan for a batch size.
     ///
     /// # Errors
@@ -277,10 +285,7 @@ impl Model {
         let optimize = start.elapsed();
         let start = Instant::now();
         let batch = options.batch.or(self.fixed_batch()).unwrap_or(1);
-        let concrete = optimized
-            .graph
-            .with_batch(batch)
-            .map_err(|source| Error::Graph { model: self.name().into(), source: Box::new(source) })?;
+        let concrete = self.with_batch(&optimized.graph, batch)?;
         let lower_options = LowerOptions {
             disabled: options
                 .disabled

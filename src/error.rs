@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use incept_compiler::codegen::CodegenError;
-use incept_compiler::frontend::onnx::ImportError;
+use incept_compiler::frontend::onnx::{ExportError, ImportError};
 use incept_compiler::lower::LowerError;
 use incept_compiler::pass::PassError;
 use incept_ir::describe::DescribeError;
@@ -119,6 +119,14 @@ pub enum Error {
         /// Why.
         source: Box<GraphError>,
     },
+    /// A graph has no form in a file format.
+    #[error("`{model}` cannot be written as ONNX")]
+    Export {
+        /// The model.
+        model: String,
+        /// Why.
+        source: Box<ExportError>,
+    },
     /// A pass failed.
     #[error("optimising `{model}` failed")]
     Pass {
@@ -188,6 +196,7 @@ impl Error {
             | Self::PlanFile { .. }
             | Self::Graph { .. }
             | Self::Interp { .. }
+            | Self::Export { .. }
             | Self::Lower { .. } => Kind::Model,
             Self::Write { .. }
             | Self::Pass { .. }
@@ -210,6 +219,7 @@ impl Error {
             Self::Describe { .. } => "incept::describe",
             Self::PlanFile { .. } => "incept::plan_file",
             Self::Graph { .. } => "incept::graph",
+            Self::Export { .. } => "incept::export",
             Self::Pass { .. } => "incept::pass",
             Self::Lower { .. } => "incept::lower",
             Self::BuiltIn(_) => "incept::built_in",

@@ -25,6 +25,7 @@
 //! | [`measure`] | comparing times honestly, profiles, this machine's peaks | `compile` |
 //! | [`inputs`] | inputs where nobody gives any | `ir` |
 //! | [`preprocess`] | from a photograph to an input | nothing |
+//! | [`report`] | what the compiler made of a model, for people | `ir`, the reports of `compiler` |
 //! | [`error`] | the one error of all that | the errors of the crates |
 //!
 //! The crates below are there for whoever needs a stage alone: [`ir`], [`compiler`], [`runtime`].
@@ -38,6 +39,7 @@ pub mod measure;
 pub mod model;
 pub mod names;
 pub mod preprocess;
+pub mod report;
 pub mod tune;
 
 pub use compile::{CompileOptions, Compiled, Planned};

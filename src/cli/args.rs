@@ -11,6 +11,20 @@ use incept::{CompileOptions, Error, LoadOptions, Model};
 pub struct ModelArgs {
     /// An .onnx file, a description (.toml, .json), a saved plan (.plan), or a built-in name
     pub model: String,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl ModelArgs {
+    /// Loads the model.
+    pub fn load(&self) -> Result<Model, Error> {
+        self.load.load(&self.model)
+    }
+}
+
+/// How to load what leaves a choice.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
     /// The safetensors file with the weights of a description
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -22,12 +36,12 @@ pub struct ModelArgs {
     training_heads: bool,
 }
 
-impl ModelArgs {
-    /// Loads the model.
-    pub fn load(&self) -> Result<Model, Error> {
+impl LoadArgs {
+    /// Loads the model of this name.
+    pub fn load(&self, model: &str) -> Result<Model, Error> {
         let options =
             LoadOptions { weights: self.weights.clone(), seed: self.seed, training_heads: self.training_heads };
-        Model::load_with(&self.model, &options)
+        Model::load_with(model, &options)
     }
 }
 

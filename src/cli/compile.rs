@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use incept::ir::plan::file as plan_file;
+use incept::report;
 use serde_json::json;
 
 use super::args::{CompileArgs, ModelArgs};
@@ -19,6 +20,7 @@ use super::{files, out, summary};
 #[command(after_help = "Examples:\n  \
     incept compile model.onnx -o model.plan\n  \
     incept compile googlenet -o googlenet.plan --batch 8 --disable-pass fuse_activation\n  \
+    incept compile tiny-inception -o tiny.plan --report tiny.html\n  \
     incept compile tiny-inception -o tiny.plan --tune 1")]
 pub struct Compile {
     #[command(flatten)]
@@ -31,6 +33,9 @@ pub struct Compile {
     /// Measure the algorithms of each convolution for about so many seconds; the plan keeps what was fastest on this CPU
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     tune: Option<u64>,
+    /// Write a page about the compilation too: graphs before and after, memory, passes
+    #[arg(long, value_name = "OUT.html")]
+    report: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -51,6 +56,10 @@ impl Compile {
         // Once it is linked, its weights are packed and gone.
         let plan = planned.plan.clone();
         let compiled = planned.link(target, &options)?;
+        if let Some(path) = &self.report {
+            let page = report::html(&model, &options, &report::Measurements::default())?;
+            files::write_whole(path, |file| std::io::Write::write_all(file, page.as_bytes()))?;
+        }
         files::write_whole(&self.output, |file| {
             let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
             plan_file::encode(&plan, model.hash(), &mut file).map_err(std::io::Error::other)?;

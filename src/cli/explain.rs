@@ -1,6 +1,7 @@
 //! `incept explain`: every rewrite and every refusal, with its reason.
 
 use clap::Args;
+use incept::names::nearest;
 use serde_json::{Value, json};
 
 use super::args::{CompileArgs, ModelArgs};
@@ -8,10 +9,13 @@ use super::failure::{Failure, Outcome};
 use super::out;
 
 /// What every pass rewrote and refused, with its reasons.
+///
+/// Names are those of the model's own nodes, whatever passes made of them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     incept explain model.onnx\n  \
-    incept explain model.onnx --node conv_1")]
+    incept explain model.onnx --node conv_1\n  \
+    incept explain model.onnx --json")]
 pub struct Explain {
     #[command(flatten)]
     model: ModelArgs,
@@ -70,10 +74,14 @@ impl Explain {
         let rewrites: Vec<Entry> = rewrites.chain(placed).chain(chosen).filter(wanted).collect();
         let refusals: Vec<Entry> = graph_refusals.chain(lowering_refusals).filter(wanted).collect();
         if let (Some(node), true) = (&self.node, rewrites.is_empty() && refusals.is_empty()) {
-            let known = model.graph()?.nodes().any(|(_, found)| *found.name == **node);
-            if !known {
+            let known = || model.graph().into_iter().flat_map(|graph| graph.nodes()).map(|(_, found)| &*found.name);
+            if !known().any(|name| name == node) {
                 let message = format!("the model has no node `{node}`");
-                return Err(Failure::usage(message, "`incept dump MODEL --stage imported` shows all nodes"));
+                let help = match nearest(node, known()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "`incept dump MODEL --stage imported` shows all nodes".into(),
+                };
+                return Err(Failure::usage(message, help));
             }
         }
         if self.json {

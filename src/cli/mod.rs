@@ -11,6 +11,7 @@ mod cases;
 mod chart;
 mod compare;
 mod compile;
+mod diff;
 mod doctor;
 mod dump;
 mod explain;
@@ -21,9 +22,11 @@ mod inspect;
 mod interrupt;
 mod kernels;
 mod lists;
+mod memory;
 mod out;
 mod profile;
 mod progress;
+mod report;
 mod run;
 mod scores;
 mod summary;
@@ -61,6 +64,10 @@ enum Verb {
     Dump(dump::Dump),
     /// What every pass rewrote and refused, with its reasons.
     Explain(explain::Explain),
+    /// What changed between two graphs: two models, or two stages of one.
+    Diff(diff::Diff),
+    /// The memory that a model runs in: a map of the arena, its peak beside the lower bound.
+    Memory(memory::Memory),
     /// A model's inputs, outputs and operators; or what it costs once compiled.
     Inspect(inspect::Inspect),
     /// Time a model against itself without fusion, or without single passes.
@@ -71,6 +78,8 @@ enum Verb {
     Compare(compare::Compare),
     /// Run ONNX test directories.
     Test(test::Test),
+    /// One page about a compilation: graphs, memory, passes, and measurements where there are any.
+    Report(report::Report),
     /// The built-in models.
     Models(lists::Models),
     /// The passes, in the order in which they run.
@@ -90,11 +99,14 @@ impl Verb {
             Self::Run(verb) => verb.run(),
             Self::Dump(verb) => verb.run(),
             Self::Explain(verb) => verb.run(),
+            Self::Diff(verb) => verb.run(),
+            Self::Memory(verb) => verb.run(),
             Self::Inspect(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Profile(verb) => verb.run(),
             Self::Compare(verb) => verb.run(),
             Self::Test(verb) => verb.run(),
+            Self::Report(verb) => verb.run(),
             Self::Models(verb) => verb.run(),
             Self::Passes(verb) => verb.run(),
             Self::Ops(verb) => verb.run(),
@@ -115,14 +127,14 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             let code = failure.exit_code();
             if code != 0 {
-                report(failure);
+                complain(failure);
             }
             ExitCode::from(code)
         }
     }
 }
 
-fn report(failure: Failure) {
+fn complain(failure: Failure) {
     let report = miette::Report::new(failure);
     out::note(format_args!("{report:?}"));
 }

@@ -22,6 +22,14 @@ pub fn text(text: &str) -> Outcome {
     Ok(())
 }
 
+/// Prints bytes as a result, as they are.
+pub fn raw(bytes: &[u8]) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Prints a document as a result, with the `schema` number first.
 pub fn json(document: Value) -> Outcome {
     let mut whole = serde_json::Map::new();

@@ -4,6 +4,7 @@
 mod builder;
 mod cases;
 mod damage;
+mod export;
 mod graphs;
 mod refusals;
 mod tensors;

@@ -1,4 +1,5 @@
-//! The one textual form of a graph, printed and parsed; and the forms that are only printed, [`dot`] and [`json`].
+//! The one textual form of a graph, printed and parsed; and the forms that are only printed, [`dot`], [`svg`] and
+//! [`json`].
 //!
 //! ```text
 //! graph "tiny" stage imported {
@@ -31,8 +32,9 @@ mod lex;
 mod literal;
 mod parse;
 mod print;
+pub mod svg;
 #[cfg(test)]
 mod tests;
 
 pub use parse::{MAX_CONSTANT_ELEMENTS, MAX_TEXT_BYTES, ParseError, parse};
-pub use print::{Constants, PrintOptions, print};
+pub use print::{Constants, PrintOptions, attribute_text, print};

@@ -117,6 +117,14 @@ fn put_attributes(out: &mut String, op: &Op) {
 }
 
 /// An attribute's value, as the parser reads it.
+#[must_use]
+pub fn attribute_text(value: &Attribute) -> String {
+    let mut text = String::new();
+    put_attribute(&mut text, value);
+    text
+}
+
+/// An attribute's value, as the parser reads it.
 pub fn put_attribute(out: &mut String, value: &Attribute) {
     match value {
         Attribute::Int(value) => put(out, format_args!("{value}")),
