@@ -15,6 +15,7 @@ use incept_ir::ids::StepId;
 use incept_ir::plan::Plan;
 use incept_runtime::{Session, SessionOptions};
 
+use crate::edit;
 use crate::error::Error;
 use crate::model::{Body, Model};
 use crate::names::nearest;
@@ -38,6 +39,12 @@ pub struct CompileOptions {
     pub stop_after: Option<usize>,
     /// Keeps the CLIF of every function, for the listing.
     pub keep_text: bool,
+    /// The graph outputs that are wanted, by name and in this order; what others need is removed. Empty: all of them.
+    pub outputs: Vec<String>,
+    /// Is subtracted from the first input, one number for each channel; empty: nothing.
+    pub mean: Vec<f32>,
+    /// Divides the first input after that, one number for each channel; empty: nothing.
+    pub std: Vec<f32>,
     /// How many threads a session runs on; all cores that the process may use where nothing is said.
     pub threads: Option<NonZeroUsize>,
 }
@@ -52,6 +59,9 @@ impl Default for CompileOptions {
             verify_each: false,
             stop_after: None,
             keep_text: false,
+            outputs: Vec::new(),
+            mean: Vec::new(),
+            std: Vec::new(),
             threads: None,
         }
     }
@@ -244,7 +254,8 @@ impl Model {
         observer: &mut dyn FnMut(&str, &Graph),
     ) -> Result<Optimized, Error> {
         check_disabled(&options.disabled)?;
-        let graph = self.graph()?.clone();
+        let mut graph = self.graph()?.clone();
+        edit::apply(&mut graph, options, self.name())?;
         let pass_options = PassOptions {
             disabled: options
                 .disabled
@@ -315,6 +326,13 @@ impl Model {
                 option: "leaving passes out",
                 to: self.source().to_string(),
                 help: "the passes have run: compile the plan again from its model",
+            });
+        }
+        if !(options.outputs.is_empty() && options.mean.is_empty() && options.std.is_empty()) {
+            return Err(Error::NotApplicable {
+                option: "choosing outputs or normalising the input",
+                to: self.source().to_string(),
+                help: "compile the plan again from its model, with the same options",
             });
         }
         if let Some(batch) = options.batch {

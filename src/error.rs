@@ -84,6 +84,16 @@ pub enum Error {
         /// The pass with the name nearest to the first.
         nearest: Option<String>,
     },
+    /// An output is asked for that the model does not have.
+    #[error("the model has no output `{name}`")]
+    NoOutput {
+        /// What was asked for.
+        name: String,
+        /// The output with the nearest name.
+        nearest: Option<String>,
+        /// All outputs.
+        known: Vec<String>,
+    },
     /// An ONNX file cannot be read as a graph.
     #[error("`{file}` cannot be imported")]
     Import {
@@ -185,6 +195,7 @@ impl Error {
             | Self::NotApplicable { .. }
             | Self::BuiltIn(_)
             | Self::NoPass { .. }
+            | Self::NoOutput { .. }
             | Self::Target(_)
             | Self::Input { .. }
             | Self::Session(
@@ -215,6 +226,7 @@ impl Error {
             Self::UnknownKind { .. } => "incept::unknown_kind",
             Self::NotApplicable { .. } => "incept::not_applicable",
             Self::NoPass { .. } => "incept::no_pass",
+            Self::NoOutput { .. } => "incept::no_output",
             Self::Import { .. } => "incept::import",
             Self::Describe { .. } => "incept::describe",
             Self::PlanFile { .. } => "incept::plan_file",
@@ -244,6 +256,8 @@ impl Error {
             Self::NotApplicable { help, .. } => (*help).into(),
             Self::NoPass { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`? `incept passes` lists all"),
             Self::NoPass { .. } => "`incept passes` lists all".into(),
+            Self::NoOutput { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::NoOutput { known, .. } => format!("its outputs: {}", known.join(", ")),
             Self::Import { source, .. } => return source.help(),
             Self::PlanFile { .. } => "make the plan again from its model with `incept compile MODEL -o OUT.plan`".into(),
             Self::Pass { .. } => {

@@ -33,6 +33,7 @@
 
 pub mod compare;
 pub mod compile;
+pub mod edit;
 pub mod error;
 pub mod inputs;
 pub mod measure;

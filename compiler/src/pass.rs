@@ -342,7 +342,8 @@ mod tests {
     #[test]
     fn unknown_passes_are_errors_with_suggestions() {
         let disabled = |name: &str| PassOptions { disabled: vec![name.into()], ..PassOptions::default() };
-        let all = "the passes are dead_code, fold_constants, canonicalize, fold_batch_norm, fuse_activation, merge_sibling_convs";
+        let all = "the passes are dead_code, fold_constants, canonicalize, common_subexpressions, \
+                   fold_batch_norm, fold_input_normalisation, fuse_residual_add, fuse_activation, merge_sibling_convs";
         assert_eq!(
             optimize(&disabled("canonicalise")).unwrap_err().to_string(),
             format!("there is no pass `canonicalise` (did you mean `canonicalize`?); {all}")

@@ -14,7 +14,10 @@ pub const PASSES: &[Pass] = &[
     passes::dead_code::PASS,
     passes::fold_constants::PASS,
     passes::canonicalize::PASS,
+    passes::common_subexpressions::PASS,
     passes::fold_batch_norm::PASS,
+    passes::fold_input_normalisation::PASS,
+    passes::fuse_residual_add::PASS,
     passes::fuse_activation::PASS,
     passes::merge_sibling_convs::PASS,
 ];

@@ -44,7 +44,7 @@ fn filetests() {
     let mut paths: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     paths.sort();
-    assert!(paths.len() >= 10, "the filetests are gone");
+    assert!(paths.len() >= 30, "the filetests are gone");
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(&directory);
     settings.set_prepend_module_to_snapshot(false);

@@ -63,6 +63,15 @@ pub struct CompileArgs {
     /// Stop after this many rewrites: to find the one that breaks a model
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
+    /// The graph outputs that are wanted, by name; the compiler removes what only the others need [default: all]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// Subtract these from the channels of the input
+    #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Vec<f32>,
+    /// Divide the channels of the input by these, after --mean
+    #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
+    std: Vec<f32>,
     /// The instructions to use: auto (the widest that this CPU has), avx512, avx2 or v128
     #[arg(long, value_name = "TARGET", default_value = "auto")]
     target: String,
@@ -93,6 +102,9 @@ impl CompileArgs {
             exact: self.exact,
             verify_each: self.verify_each,
             stop_after: self.stop_after,
+            outputs: self.outputs.clone(),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
             ..CompileOptions::default()
         }
     }

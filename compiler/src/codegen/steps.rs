@@ -142,7 +142,9 @@ pub(super) fn lower(plan: &Plan, step: &Step) -> Result<Lowered, CodegenError> {
         StepKind::Binary { function, activation } => {
             let function = match function {
                 Binary::Add => Function::Add,
+                Binary::Sub => Function::Sub,
                 Binary::Mul => Function::Mul,
+                Binary::Div => Function::Div,
             };
             s.elementwise(function, 2, *activation)
         }
@@ -202,6 +204,11 @@ fn post(activation: Option<Activation>) -> Vec<PostOp> {
         None => Vec::new(),
         Some(Activation::Relu) => vec![PostOp::Relu],
         Some(Activation::Clip { min, max }) => vec![PostOp::Clip { min, max }],
+        Some(Activation::LeakyRelu { alpha }) => vec![PostOp::LeakyRelu { alpha }],
+        Some(Activation::Sigmoid) => vec![PostOp::Sigmoid],
+        Some(Activation::HardSigmoid { alpha, beta }) => vec![PostOp::HardSigmoid { alpha, beta }],
+        Some(Activation::HardSwish) => vec![PostOp::HardSwish],
+        Some(Activation::Silu) => vec![PostOp::Silu],
     }
 }
 

@@ -145,7 +145,7 @@ fn refusal(
     match &node.op {
         Op::Input(_) => Some("it is an input of the graph".into()),
         Op::Constant(_) => Some("it is constant".into()),
-        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Transpose(_) => {
+        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Transpose(_) | Op::Slice(_) => {
             Some("it is a view of another value".into())
         }
         Op::Identity(_) | Op::Dropout(_) | Op::Cast(_) => Some("it is another value under another name".into()),
@@ -161,7 +161,18 @@ fn refusal(
         | Op::Gemm(_)
         | Op::MatMul(_)
         | Op::Lrn(_) => None,
-        Op::Relu(_) | Op::Clip(_) | Op::Add(_) | Op::Mul(_) | Op::Softmax(_) | Op::Pad(_) => {
+        Op::Relu(_)
+        | Op::Clip(_)
+        | Op::LeakyRelu(_)
+        | Op::Sigmoid(_)
+        | Op::HardSigmoid(_)
+        | Op::HardSwish(_)
+        | Op::Add(_)
+        | Op::Sub(_)
+        | Op::Mul(_)
+        | Op::Div(_)
+        | Op::Softmax(_)
+        | Op::Pad(_) => {
             let scattered = !has_unit_axis(graph, slices, &sizes, whole).unwrap_or(false);
             scattered
                 .then(|| "no two of its elements would be neighbours, so it could not be written in vectors".into())

@@ -52,8 +52,14 @@ impl Draft<'_> {
                 let activation = Activation::Clip { min: op.min, max: op.max };
                 self.elementwise(node, StepKind::Activate(activation), &inputs)
             }
+            Op::LeakyRelu(op) => self.elementwise(node, StepKind::Activate(op.activation()), &inputs),
+            Op::Sigmoid(op) => self.elementwise(node, StepKind::Activate(op.activation()), &inputs),
+            Op::HardSigmoid(op) => self.elementwise(node, StepKind::Activate(op.activation()), &inputs),
+            Op::HardSwish(op) => self.elementwise(node, StepKind::Activate(op.activation()), &inputs),
             Op::Add(_) => self.elementwise(node, plain(Binary::Add), &inputs),
+            Op::Sub(_) => self.elementwise(node, plain(Binary::Sub), &inputs),
             Op::Mul(_) => self.elementwise(node, plain(Binary::Mul), &inputs),
+            Op::Div(_) => self.elementwise(node, plain(Binary::Div), &inputs),
             Op::Softmax(op) => self.softmax(node, op, &inputs),
             Op::Pad(op) => self.pad(node, op, &inputs),
             Op::Gemm(op) => self.gemm(node, op, &inputs),
@@ -63,6 +69,17 @@ impl Draft<'_> {
                 let stored = self.input(&inputs, 0)?;
                 let sizes = self.sizes(output)?;
                 let stored = self.reshaped(node, &stored, &sizes)?;
+                self.store(output, stored);
+                Ok(())
+            }
+            Op::Slice(op) => {
+                let mut stored = self.input(&inputs, 0)?;
+                let (Some(size), Some(stride)) = (stored.view.sizes.get_mut(op.axis), stored.view.strides.get(op.axis))
+                else {
+                    return refuse(format!("internal: no axis {}", op.axis));
+                };
+                *size = op.length;
+                stored.view.offset += op.start * stride;
                 self.store(output, stored);
                 Ok(())
             }

@@ -1,7 +1,8 @@
 //! Removes nodes that do nothing at inference, and lets convolutions and pools take the padding before them.
 //!
 //! Does nothing: Dropout, Identity; a Reshape, Flatten, Squeeze, Unsqueeze or Cast to the type that its input has; a
-//! Transpose that keeps the order; a Pad by nothing; a Concat of one.
+//! Transpose that keeps the order; a Pad by nothing; a Concat of one; a Slice of everything; two changes of shape (Reshape,
+//! Flatten, Squeeze, Unsqueeze) in a row that end at the type they began with. Two Transposes in a row become one.
 //!
 //! A Pad of rows and columns joins the pads of what reads it where the result is exactly the same: of zeros those of a
 //! convolution and of an average pool whose own padding, if any, counts as zeros; of −∞ those of a max-pool; of zeros
@@ -10,7 +11,7 @@
 
 use incept_ir::graph::{Graph, GraphError, NewValue};
 use incept_ir::ids::{NodeId, ValueId};
-use incept_ir::ops::{Activation, Op, Pad};
+use incept_ir::ops::{Activation, Op, Pad, Transpose};
 
 use crate::pass::{Pass, Rewriter};
 
@@ -29,8 +30,11 @@ fn rewrite(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let keeps_type = || Ok::<_, GraphError>(graph.ty(*input)? == graph.ty(graph.output(id, 0)?)?);
     let idle = match &node.op {
         Op::Dropout(_) | Op::Identity(_) => true,
-        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Cast(_) => keeps_type()?,
-        Op::Transpose(transpose) => transpose.perm.iter().copied().eq(0..transpose.perm.len()),
+        Op::Slice(_) | Op::Cast(_) => keeps_type()?,
+        op if reshapes(op) && keeps_type()? => true,
+        op if reshapes(op) => return undo_reshape(rewriter, id),
+        Op::Transpose(transpose) if transpose.perm.iter().copied().eq(0..transpose.perm.len()) => true,
+        Op::Transpose(_) => return join_transposes(rewriter, id),
         Op::Pad(pad) => pad.pads.iter().all(|ends| *ends == [0, 0]),
         Op::Concat(_) => inputs.len() == 1,
         Op::Conv(_) | Op::MaxPool(_) | Op::AvgPool(_) => return take_padding(rewriter, id),
@@ -42,6 +46,42 @@ fn rewrite(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
         rewriter.apply(patch, &[id])?;
     }
     Ok(())
+}
+
+/// Whether an op changes nothing but the shape.
+fn reshapes(op: &Op) -> bool {
+    matches!(op, Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_))
+}
+
+/// Removes a change of shape that undoes the one before it.
+fn undo_reshape(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
+    let graph = rewriter.graph();
+    let Some(middle) = graph.node_inputs(id).first().copied() else { return Ok(()) };
+    let (before, node) = graph.producer(middle)?;
+    let Some(source) = graph.node_inputs(before).first().copied() else { return Ok(()) };
+    let output = graph.output(id, 0)?;
+    if !reshapes(&node.op) || graph.ty(source)? != graph.ty(output)? {
+        return Ok(());
+    }
+    let mut patch = rewriter.patch(format!("{} undoes what \"{}\" does", graph.node(id)?.op.name(), node.name));
+    patch.replace(output, source);
+    rewriter.apply(patch, &[before, id])
+}
+
+/// Makes one Transpose of two in a row.
+fn join_transposes(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
+    let graph = rewriter.graph();
+    let node = graph.node(id)?;
+    let Some(middle) = graph.node_inputs(id).first().copied() else { return Ok(()) };
+    let (before, first) = graph.producer(middle)?;
+    let (Op::Transpose(second), Op::Transpose(first)) = (&node.op, &first.op) else { return Ok(()) };
+    let perm: Option<Vec<usize>> = second.perm.iter().map(|axis| first.perm.get(*axis).copied()).collect();
+    let (Some(perm), Some(source)) = (perm, graph.node_inputs(before).first().copied()) else { return Ok(()) };
+    let provenance = rewriter.provenance(&[before, id]);
+    let mut patch = rewriter.patch("one transpose does what two did");
+    let new = patch.node(Transpose { perm }, &node.name, vec![source.into()], provenance);
+    patch.replace(graph.output(id, 0)?, new);
+    rewriter.apply(patch, &[before, id])
 }
 
 /// Moves the Pad before a convolution or a pool into its pads.
@@ -104,14 +144,17 @@ fn is_never_negative(graph: &Graph, value: ValueId) -> Result<bool, GraphError> 
     let activation = match &graph.producer(value)?.1.op {
         Op::Relu(_) => Some(Activation::Relu),
         Op::Clip(clip) => Some(clip.activation()),
+        Op::Sigmoid(op) => Some(op.activation()),
+        Op::HardSigmoid(op) => Some(op.activation()),
         Op::Conv(conv) => conv.activation,
         Op::Gemm(gemm) => gemm.activation,
         _ => None,
     };
     Ok(match activation {
         Some(Activation::Relu) => true,
+        Some(Activation::Sigmoid | Activation::HardSigmoid { .. }) => true,
         Some(Activation::Clip { min, max }) => min >= 0.0 && max >= 0.0,
-        None => false,
+        _ => false,
     })
 }
 

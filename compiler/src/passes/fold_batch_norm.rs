@@ -1,98 +1,163 @@
-//! Folds a BatchNorm into the convolution before it: weights times `scale / sqrt(var + epsilon)`, and a bias.
+//! Folds a scale and shift of each channel into a convolution: a BatchNorm, and the Mul, Add, Sub and Div by constants that
+//! exporters make of one, several in a row at once.
 //!
-//! Legal only where the BatchNorm alone reads the convolution, and all its parameters are constants. The new weights are
-//! new constants, so another convolution that shares the old ones keeps them. Changes rounding: the factors are computed
-//! in `f64` and each weight is rounded once.
+//! Into the convolution before it, where it alone reads that one's result, or else into the convolutions that read what it
+//! makes, where they are all its readers and either nothing is padded or nothing is shifted: padding is zero after the
+//! shift, not before it. All parameters must be constants. The new weights are new constants, so another convolution that
+//! shares the old ones keeps them. What normalises a graph input is for `fold_input_normalisation`.
+//!
+//! Changes rounding: the factors are computed in `f64`, and each weight is rounded once.
 
-use incept_ir::graph::{GraphError, NewValue};
+use incept_ir::graph::{Graph, GraphError, NewValue, Patch};
 use incept_ir::ids::NodeId;
-use incept_ir::ops::{BatchNorm, Conv, Op};
-use incept_ir::tensor::{Tensor, TensorError};
+use incept_ir::ops::Op;
 
+use super::affine::{Chain, Target};
 use crate::pass::{Pass, Rewriter};
 
 /// See the module's documentation.
-pub const PASS: Pass =
-    Pass { name: "fold_batch_norm", description: "fold a BatchNorm into the convolution before it", rule: fold };
+pub const PASS: Pass = Pass {
+    name: "fold_batch_norm",
+    description: "fold a BatchNorm, or the Mul and Add that one was exported as, into a convolution",
+    rule: fold,
+};
+
+/// Why a folding is refused that would be legal.
+pub(super) const NOT_FINITE: &str = "a folded weight or bias would not be a finite number";
 
 fn fold(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let graph = rewriter.graph();
-    let node = graph.node(id)?;
-    let Op::BatchNorm(norm) = &node.op else { return Ok(()) };
-    let inputs = graph.node_inputs(id);
-    let [x, parameters @ ..] = inputs.as_slice() else { return Ok(()) };
-    let (conv_id, conv_node) = graph.producer(*x)?;
-    let Op::Conv(conv) = &conv_node.op else {
-        let reason = format!("its input is made by {}, not by a convolution", graph.label(conv_id));
-        rewriter.refuse(&[id], reason);
+    let Some(chain) = Chain::from(graph, id)? else {
+        if matches!(graph.node(id)?.op, Op::BatchNorm(_)) && super::affine::Affine::of(graph, id)?.is_none() {
+            rewriter.refuse(&[id], "a parameter is not a constant");
+        }
         return Ok(());
     };
-    let conv_inputs = graph.node_inputs(conv_id);
-    let tensors: Option<Vec<&Tensor>> =
-        conv_inputs[1..].iter().chain(parameters).map(|value| graph.constant(*value)).collect();
-    let reason = match &tensors {
-        _ if graph.is_output(*x) => Some("the convolution's result is a graph output"),
-        _ if graph.only_use(*x).is_none() => Some("something else reads the convolution's result"),
-        _ if conv.residual || !conv.ranges.is_empty() => Some("the convolution adds a residual or has several outputs"),
-        _ if conv.activation.is_some() => Some("the convolution applies an activation first"),
-        None => Some("a weight or a parameter is not a constant"),
-        Some(_) => None,
-    };
-    let (None, Some(tensors)) = (reason, tensors) else {
-        rewriter.refuse(&[conv_id, id], reason.unwrap_or("a weight or a parameter is not a constant"));
+    let (producer, node) = graph.producer(chain.input)?;
+    if matches!(node.op, Op::Input(_)) {
         return Ok(());
+    }
+    let before = match refusal_before(graph, &chain, producer)? {
+        None => return into_producer(rewriter, &chain, producer),
+        Some(reason) => reason,
     };
-    let has_bias = conv_inputs.len() > 2;
-    let folded = fold_tensors(norm, &tensors, has_bias).map_err(|source| GraphError::Op {
-        node: node.name.to_string(),
-        op: node.op.name(),
-        source: Box::new(source.into()),
-    })?;
-    let Some((weights, bias)) = folded else {
-        rewriter.refuse(&[conv_id, id], "a folded weight or bias would not be a finite number");
-        return Ok(());
-    };
-    let name_of = |value| graph.producer(value).map(|(_, node)| node.name.clone());
-    let weight_name = name_of(conv_inputs[1])?;
-    let bias_name = name_of(if has_bias { conv_inputs[2] } else { parameters[1] })?;
-    let provenance = rewriter.provenance(&[conv_id, id]);
-    let mut patch = rewriter.patch("its scale and shift became the convolution's weights and bias");
-    let weights = patch.constant(&weight_name, weights, provenance.clone());
-    let bias = patch.constant(&bias_name, bias, provenance.clone());
-    let conv: Conv = conv.clone();
-    let new = patch.node(conv, &conv_node.name, vec![NewValue::Old(conv_inputs[0]), weights, bias], provenance);
-    patch.replace(graph.output(id, 0)?, new);
-    rewriter.apply(patch, &[conv_id, id])
-}
-
-/// The new weights and bias; `None` where one is not finite, for an infinite weight makes a NaN of a zero. `tensors` are
-/// the convolution's weights, its bias if it has one, then scale, bias, mean and variance of the BatchNorm, each of one
-/// value an output channel.
-#[allow(clippy::cast_possible_truncation, reason = "the one rounding of each folded value")]
-fn fold_tensors(
-    norm: &BatchNorm,
-    tensors: &[&Tensor],
-    has_bias: bool,
-) -> Result<Option<(Tensor, Tensor)>, TensorError> {
-    // Read as bytes: in a file they need not be aligned, and a copy of all weights would cost as much as the folding.
-    let weights = tensors[0].bytes().as_chunks::<4>().0;
-    let old_bias = if has_bias { Some(tensors[1].to_f64()) } else { None };
-    let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|which| tensors[1 + usize::from(has_bias) + which].to_f64());
-    let channels = scale.len();
-    let per_channel = weights.len().checked_div(channels).unwrap_or(0);
-    let mut new_weights: Vec<f32> = Vec::with_capacity(weights.len());
-    let mut new_bias: Vec<f32> = Vec::with_capacity(channels);
-    for channel in 0..channels {
-        let factor = scale[channel] / (variance[channel] + f64::from(norm.epsilon)).sqrt();
-        let row = &weights[channel * per_channel..(channel + 1) * per_channel];
-        new_weights.extend(row.iter().map(|weight| (f64::from(f32::from_le_bytes(*weight)) * factor) as f32));
-        let bias = old_bias.as_ref().map_or(0.0, |bias| bias[channel]);
-        new_bias.push(((bias - mean[channel]) * factor + shift[channel]) as f32);
-        // The row is still in the cache.
-        let written = &new_weights[channel * per_channel..];
-        if written.iter().chain(&new_bias[channel..]).any(|value| !value.is_finite()) {
-            return Ok(None);
+    match refusal_after(graph, &chain)? {
+        None => {
+            let patch = rewriter.patch("its scale and shift became the next convolution's weights and bias");
+            into_readers(rewriter, &chain, patch, chain.input.into())
+        }
+        Some(reason) => {
+            let concerned: Vec<NodeId> = std::iter::once(producer).chain(chain.nodes.iter().copied()).collect();
+            rewriter.refuse(&concerned, format!("{before}; {reason}"));
+            Ok(())
         }
     }
-    Ok(Some((Tensor::from_f32(tensors[0].sizes(), new_weights)?, Tensor::from_f32(&[channels], new_bias)?)))
+}
+
+/// Why the convolution before a chain cannot take it over.
+fn refusal_before(graph: &Graph, chain: &Chain, producer: NodeId) -> Result<Option<String>, GraphError> {
+    let Op::Conv(conv) = &graph.node(producer)?.op else {
+        return Ok(Some(format!("its input is made by {}, not by a convolution", graph.label(producer))));
+    };
+    let reason = match Target::new(graph, producer)? {
+        _ if graph.is_output(chain.input) => "the convolution's result is a graph output",
+        _ if graph.only_use(chain.input).is_none() => "something else reads the convolution's result",
+        _ if conv.activation.is_some() => "the convolution applies an activation first",
+        _ if conv.residual || !conv.ranges.is_empty() => "the convolution adds a residual or has several outputs",
+        None => "a weight is not a constant",
+        Some(_) => return Ok(None),
+    };
+    Ok(Some(reason.to_owned()))
+}
+
+/// Why the convolutions after a chain cannot take it over.
+pub(super) fn refusal_after(graph: &Graph, chain: &Chain) -> Result<Option<String>, GraphError> {
+    let readers = graph.uses(chain.output);
+    if graph.is_output(chain.output) {
+        return Ok(Some("its own result is a graph output".to_owned()));
+    }
+    for reader in &readers {
+        let label = || graph.label(reader.node);
+        let Op::Conv(conv) = &graph.node(reader.node)?.op else {
+            return Ok(Some(format!("{} reads its result, which is no convolution", label())));
+        };
+        if reader.slot != 0 {
+            return Ok(Some(format!("{} reads its result, but not as the image", label())));
+        }
+        if Target::new(graph, reader.node)?.is_none() {
+            return Ok(Some(format!("a weight of {} is not a constant", label())));
+        }
+        if conv.pads != [0; 4] && !chain.affine.only_scales() {
+            return Ok(Some(format!("{} pads with zeros, which are no zeros before the shift", label())));
+        }
+    }
+    Ok(readers.is_empty().then(|| "nothing reads its result".to_owned()))
+}
+
+fn into_producer(rewriter: &mut Rewriter<'_>, chain: &Chain, conv: NodeId) -> Result<(), GraphError> {
+    let concerned: Vec<NodeId> = std::iter::once(conv).chain(chain.nodes.iter().copied()).collect();
+    let graph = rewriter.graph();
+    let provenance = rewriter.provenance(&concerned);
+    let mut patch = rewriter.patch("its scale and shift became the convolution's weights and bias");
+    let Some(target) = Target::new(graph, conv)? else { return Ok(()) };
+    let fallback = bias_name(graph, chain)?;
+    match target.followed_by(&mut patch, &chain.affine, &fallback, provenance)? {
+        Some(new) => {
+            patch.replace(chain.output, new);
+            rewriter.apply(patch, &concerned)
+        }
+        None => {
+            rewriter.refuse(&concerned, NOT_FINITE);
+            Ok(())
+        }
+    }
+}
+
+/// Folds a chain into all convolutions that read it, which then read `x`; [`refusal_after`] has nothing against it.
+pub(super) fn into_readers(
+    rewriter: &mut Rewriter<'_>,
+    chain: &Chain,
+    mut patch: Patch,
+    x: NewValue,
+) -> Result<(), GraphError> {
+    let graph = rewriter.graph();
+    let readers: Vec<NodeId> = graph.uses(chain.output).into_iter().map(|reader| reader.node).collect();
+    let concerned: Vec<NodeId> = chain.nodes.iter().chain(&readers).copied().collect();
+    let fallback = bias_name(graph, chain)?;
+    for reader in readers {
+        let provenance: Vec<NodeId> = chain.nodes.iter().copied().chain([reader]).collect();
+        let provenance = rewriter.provenance(&provenance);
+        let Some(target) = Target::new(graph, reader)? else { return Ok(()) };
+        match target.preceded_by(&mut patch, x, &chain.affine, &fallback, provenance)? {
+            Some(new) => {
+                for (index, output) in graph.node(reader)?.outputs.iter().enumerate() {
+                    patch.replace(*output, new.output(index));
+                }
+            }
+            None => {
+                rewriter.refuse(&concerned, NOT_FINITE);
+                return Ok(());
+            }
+        }
+    }
+    rewriter.apply(patch, &concerned)
+}
+
+/// What a bias is called that a convolution did not have: after the constant that shifts last.
+fn bias_name(graph: &Graph, chain: &Chain) -> Result<String, GraphError> {
+    for id in chain.nodes.iter().rev() {
+        let node = graph.node(*id)?;
+        let inputs = graph.node_inputs(*id);
+        let mut constants = inputs.iter().filter(|value| graph.constant(**value).is_some());
+        let shift = match &node.op {
+            Op::BatchNorm(_) => inputs.get(2),
+            Op::Add(_) | Op::Sub(_) => constants.next(),
+            _ => None,
+        };
+        if let Some(shift) = shift {
+            return Ok(graph.producer(*shift)?.1.name.to_string());
+        }
+    }
+    let last = chain.nodes.last().copied().unwrap_or(NodeId::new(0));
+    Ok(graph.node(last)?.name.to_string())
 }

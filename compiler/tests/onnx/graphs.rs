@@ -143,6 +143,73 @@ fn a_view_that_is_computed_from_an_open_batch_becomes_a_static_reshape() {
     "#);
 }
 
+/// As torchvision exports `transform_input`.
+#[test]
+fn channels_that_are_taken_apart_are_slices() {
+    let model = model(13)
+        .input("x", "batch,2,4,4")
+        .initializer(TensorProto { int64_data: vec![0], ..empty("zero", DataType::Int64, &[]) })
+        .initializer(TensorProto { int64_data: vec![-1], ..empty("last", DataType::Int64, &[]) })
+        .ints("axis", &[1])
+        .ones("scale", &[1])
+        .node_with("Gather", "x zero", "g0", vec![int("axis", 1)])
+        .node("Unsqueeze", "g0 axis", "x0")
+        .node("Mul", "x0 scale", "m0")
+        .node_with("Gather", "x last", "g1", vec![int("axis", 1)])
+        .node("Unsqueeze", "g1 axis", "x1")
+        .node("Div", "x1 scale", "d1")
+        .node("Sub", "d1 scale", "m1")
+        .node_with("Concat", "m0 m1", "y", vec![int("axis", 1)])
+        .output("y");
+    assert_snapshot!(model.lines(), @r#"
+    x = input type=Word("f32[N,2,4,4]") (): f32[N,2,4,4]
+    scale = constant (): f32[1]
+    g0_node_slice = slice axis=Int(1) start=Int(0) length=Int(1) (x): f32[N,1,4,4]
+    g0_node = squeeze axes=Ints([1]) (g0_node_slice): f32[N,4,4]
+    x0_node = unsqueeze axes=Ints([1]) (g0_node): f32[N,1,4,4]
+    m0_node = mul (x0_node, scale): f32[N,1,4,4]
+    g1_node_slice = slice axis=Int(1) start=Int(1) length=Int(1) (x): f32[N,1,4,4]
+    g1_node = squeeze axes=Ints([1]) (g1_node_slice): f32[N,4,4]
+    x1_node = unsqueeze axes=Ints([1]) (g1_node): f32[N,1,4,4]
+    d1_node = div (x1_node, scale): f32[N,1,4,4]
+    m1_node = sub (d1_node, scale): f32[N,1,4,4]
+    y_node = concat axis=Int(1) (m0_node, m1_node): f32[N,2,4,4]
+    "#);
+}
+
+#[test]
+fn tensors_are_sliced_along_axes() {
+    let model = model(13)
+        .input("x", "batch,4,5")
+        .ints("starts", &[0, 1, -3])
+        .ints("ends", &[i64::MAX, 3, i64::from(i32::MAX)])
+        .node("Slice", "x starts ends", "a")
+        .ints("neighbours", &[0, 1])
+        .node_with("Gather", "a neighbours", "b", vec![int("axis", 2)])
+        .output("b");
+    assert_snapshot!(model.lines(), @r#"
+    x = input type=Word("f32[N,4,5]") (): f32[N,4,5]
+    a_node_slice0 = slice axis=Int(1) start=Int(1) length=Int(2) (x): f32[N,2,5]
+    a_node = slice axis=Int(2) start=Int(2) length=Int(3) (a_node_slice0): f32[N,2,3]
+    b_node = slice axis=Int(2) start=Int(0) length=Int(2) (a_node): f32[N,2,2]
+    "#);
+    let batch = crate::builder::model(13).input("x", "batch,4").ints("zero", &[0]).ints("four", &[4]);
+    assert_snapshot!(batch.node("Slice", "x zero four zero", "y").output("y").refusal(), @"
+    node `y_node` (Slice): Slice of the batch is not supported
+    help: slice other axes
+    ");
+    let whole = crate::builder::model(13)
+        .input("x", "2,4")
+        .ints("zero", &[0])
+        .ints("four", &[4])
+        .node("Slice", "x zero four zero", "y")
+        .output("y");
+    assert_snapshot!(whole.lines(), @r#"
+    x = input type=Word("f32[2,4]") (): f32[2,4]
+    y_node = identity (x): f32[2,4]
+    "#);
+}
+
 #[test]
 fn the_graph_has_the_name_that_is_given() {
     let bytes = model(13).input("x", "1").node("Relu", "x", "y").output("y").bytes();
@@ -154,7 +221,7 @@ fn every_opset_in_range_is_accepted() {
     for opset in 6..=25 {
         model(opset).input("x", "1,2").node("Relu", "x", "y").output("y").import().unwrap();
     }
-    assert_eq!(operators().count(), 28 + 1);
+    assert_eq!(operators().count(), 34 + 1);
 }
 
 #[test]

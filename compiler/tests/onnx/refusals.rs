@@ -65,23 +65,23 @@ fn all_unsupported_operators_are_listed_at_once() {
     several.graph().node[3].domain = Some("com.microsoft".into());
     several.graph().node[6].domain = Some("local".into());
     several.model.functions.push(FunctionProto { name: Some("Mine".into()), domain: Some("local".into()) });
-    assert_snapshot!(several.refusal(), @"
+    assert_snapshot!(several.refusal(), @r#"
     7 operators are not supported:
-      HardSwish (4 nodes: `a_node`, `h_node`, `i_node`, …): there is no such operator here
+      HardSwish (4 nodes: `a_node`, `h_node`, `i_node`, …): it is supported in opsets 14 to 25, not in 8
       If (1 node: `b_node`): it holds subgraphs, and control flow is not supported
       Relo (1 node: `c_node`): there is no such operator here
       com.microsoft.FusedConv (1 node: `d_node`): it belongs to the domain `com.microsoft`, not to ai.onnx
       ConstantOfShape (1 node: `e_node`): it is supported in opsets 9 to 25, not in 8
       QLinearConv (1 node: `f_node`): quantised models are not supported
       local.Mine (1 node: `g_node`): it is a function that the model defines
-    help: HardSwish: express it with supported operators, or cut the model before it
+    help: HardSwish: convert it: onnx.version_converter.convert_version(model, 14)
     If: export the model with fixed shapes and without data-dependent control flow
     Relo: did you mean `Relu`?
     com.microsoft.FusedConv: export the model again without the optimisations of another engine
     ConstantOfShape: convert it: onnx.version_converter.convert_version(model, 13)
     QLinearConv: use the f32 model that it was made from
     local.Mine: inline it first: onnx.inliner.inline_local_functions(model)
-    ");
+    "#);
     assert_snapshot!(model(13).input("x", "1").node("Sin", "x", "y").output("y").refusal(), @"
     an operator is not supported: Sin (1 node: `y_node`): there is no such operator here
     help: Sin: express it with supported operators, or cut the model before it
@@ -345,9 +345,27 @@ fn what_must_be_known_and_is_not() {
     ");
     let gather = model(13).input("x", "N,3").ints("i", &[0]).node("Gather", "x i", "y").output("y");
     assert_snapshot!(gather.refusal(), @"
-    node `y_node` (Gather): Gather of f32[N,3] is not supported
-    help: only shapes may be computed with Gather; export the model with fixed shapes
+    node `y_node` (Gather): Gather along the batch is not supported
+    help: gather along another axis
     ");
+    let gather = |indices: &[i64]| {
+        let model = model(13).input("x", "2,3").ints("i", indices);
+        model.node_with("Gather", "x i", "y", vec![int("axis", 1)]).output("y").refusal()
+    };
+    assert_snapshot!(gather(&[2, 0]), @r#"
+    node `y_node` (Gather): Gather of indices that do not follow each other is not supported
+    help: gather one range, or use Slice
+    "#);
+    assert_snapshot!(gather(&[3]), @"node `y_node` (Gather): its list of indices holds 3, but the size is 3");
+    let slice = |steps: &[i64], ends: &[i64]| {
+        let model = model(13).input("x", "2,3").ints("s", &[0]).ints("e", ends).ints("a", &[1]).ints("t", steps);
+        model.node("Slice", "x s e a t", "y").output("y").refusal()
+    };
+    assert_snapshot!(slice(&[2], &[3]), @r#"
+    node `y_node` (Slice): Slice of a tensor by steps is not supported
+    help: slice without gaps
+    "#);
+    assert_snapshot!(slice(&[1], &[3, 3]), @"node `y_node` (Slice): its bounds must be as many starts as ends, axes and steps");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::OpError;
+use super::{OpError, check};
 
 /// An elementwise function applied to an op's result before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -16,6 +16,24 @@ pub enum Activation {
         /// The upper bound; +∞ where open.
         max: f32,
     },
+    /// `x` where it is not negative, else `alpha · x`.
+    LeakyRelu {
+        /// The slope below zero.
+        alpha: f32,
+    },
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// `min(max(alpha · x + beta, 0), 1)`.
+    HardSigmoid {
+        /// The slope between the bounds.
+        alpha: f32,
+        /// The value at zero.
+        beta: f32,
+    },
+    /// `x · min(max(x / 6 + 1/2, 0), 1)`.
+    HardSwish,
+    /// `x / (1 + e⁻ˣ)`, also known as Swish.
+    Silu,
 }
 
 impl Activation {
@@ -25,19 +43,31 @@ impl Activation {
         match self {
             Self::Relu => clip(x, 0.0, f64::INFINITY),
             Self::Clip { min, max } => clip(x, f64::from(min), f64::from(max)),
+            Self::LeakyRelu { alpha } if x < 0.0 => f64::from(alpha) * x,
+            Self::LeakyRelu { .. } => x,
+            Self::Sigmoid => sigmoid(x),
+            Self::HardSigmoid { alpha, beta } => clip(f64::from(alpha) * x + f64::from(beta), 0.0, 1.0),
+            Self::HardSwish => x * clip(x / 6.0 + 0.5, 0.0, 1.0),
+            Self::Silu => x * sigmoid(x),
         }
     }
 
-    /// Checks the bounds of a clip. `min > max` is legal: as in ONNX, everything then becomes `max`.
+    /// Checks the bounds of a clip and the slopes of the others. `min > max` is legal: as in ONNX, everything then becomes
+    /// `max`.
     ///
     /// # Errors
-    /// Where a bound is not a number.
+    /// Where a bound is not a number, or a slope is not finite.
     pub fn check(self) -> Result<(), OpError> {
         match self {
             Self::Clip { min, max } if min.is_nan() || max.is_nan() => {
                 Err(OpError::Attribute(format!("the bounds of {self} must be numbers")))
             }
-            Self::Relu | Self::Clip { .. } => Ok(()),
+            Self::LeakyRelu { alpha } => check::finite("alpha", alpha),
+            Self::HardSigmoid { alpha, beta } => {
+                check::finite("alpha", alpha)?;
+                check::finite("beta", beta)
+            }
+            Self::Relu | Self::Clip { .. } | Self::Sigmoid | Self::HardSwish | Self::Silu => Ok(()),
         }
     }
 
@@ -46,18 +76,35 @@ impl Activation {
     /// # Errors
     /// Where there is none of that form.
     pub fn parse(word: &str) -> Result<Self, OpError> {
-        if word == "relu" {
-            return Ok(Self::Relu);
-        }
-        let bounds = word.strip_prefix("clip(").and_then(|rest| rest.strip_suffix(')')).and_then(|rest| {
-            let (min, max) = rest.split_once(',')?;
-            Some((min.trim().parse().ok()?, max.trim().parse().ok()?))
-        });
-        match bounds {
-            Some((min, max)) => Ok(Self::Clip { min, max }),
-            None => Err(OpError::Attribute(format!("`{word}` is no activation: relu, clip(MIN,MAX)"))),
+        let (name, arguments) = match word.strip_suffix(')').and_then(|rest| rest.split_once('(')) {
+            Some((name, arguments)) => (name, arguments.split(',').map(|text| text.trim().parse().ok()).collect()),
+            None => (word, Some(Vec::new())),
+        };
+        let arguments: Option<Vec<f32>> = arguments;
+        match (name, arguments.as_deref()) {
+            ("relu", Some([])) => Ok(Self::Relu),
+            ("clip", Some(&[min, max])) => Ok(Self::Clip { min, max }),
+            ("leaky_relu", Some(&[alpha])) => Ok(Self::LeakyRelu { alpha }),
+            ("sigmoid", Some([])) => Ok(Self::Sigmoid),
+            ("hard_sigmoid", Some(&[alpha, beta])) => Ok(Self::HardSigmoid { alpha, beta }),
+            ("hard_swish", Some([])) => Ok(Self::HardSwish),
+            ("silu", Some([])) => Ok(Self::Silu),
+            _ => Err(OpError::Attribute(format!("`{word}` is no activation: {FORMS}"))),
         }
     }
+
+    /// Whether it is computed with an exponential: in so many operations that they want registers of their own.
+    #[must_use]
+    pub const fn is_transcendental(self) -> bool {
+        matches!(self, Self::Sigmoid | Self::Silu)
+    }
+}
+
+/// The forms that [`Activation::parse`] knows.
+const FORMS: &str = "relu, clip(MIN,MAX), leaky_relu(ALPHA), sigmoid, hard_sigmoid(ALPHA,BETA), hard_swish, silu";
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// `min(max(x, min), max)`, written with comparisons so that a NaN falls through both.
@@ -71,6 +118,11 @@ impl fmt::Display for Activation {
         match self {
             Self::Relu => f.write_str("relu"),
             Self::Clip { min, max } => write!(f, "clip({min},{max})"),
+            Self::LeakyRelu { alpha } => write!(f, "leaky_relu({alpha})"),
+            Self::Sigmoid => f.write_str("sigmoid"),
+            Self::HardSigmoid { alpha, beta } => write!(f, "hard_sigmoid({alpha},{beta})"),
+            Self::HardSwish => f.write_str("hard_swish"),
+            Self::Silu => f.write_str("silu"),
         }
     }
 }

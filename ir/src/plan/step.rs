@@ -128,8 +128,12 @@ pub enum CopyKind {
 pub enum Binary {
     /// a + b
     Add,
+    /// a − b
+    Sub,
     /// a · b
     Mul,
+    /// a / b
+    Div,
 }
 
 /// Maximum or average.

@@ -147,7 +147,9 @@ impl Display for Details<'_> {
             StepKind::Binary { function, activation } => {
                 f.write_str(match function {
                     Binary::Add => " add",
+                    Binary::Sub => " sub",
                     Binary::Mul => " mul",
+                    Binary::Div => " div",
                 })?;
                 activated(f, *activation)
             }

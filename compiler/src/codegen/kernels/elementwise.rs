@@ -1,6 +1,6 @@
 //! Elementwise kernels: one output, up to three inputs of its sizes, any rank, any strides, stride 0 repeating an element.
 //!
-//! Fill, copy, activation, addition, multiplication, scale-and-shift (batch normalisation) are all one loop nest: the
+//! Fill, copy, activation, the four operations, scale-and-shift (batch normalisation) are all one loop nest: the
 //! axes collapse to as few as the strides allow, a tile walks rows of the innermost one. It is vectorised where every
 //! operand is contiguous or constant along that axis, and takes one element at a time otherwise.
 //!
@@ -32,8 +32,12 @@ pub enum Function {
     Copy,
     /// a + b
     Add,
+    /// a − b
+    Sub,
     /// a · b
     Mul,
+    /// a / b
+    Div,
     /// x · scale + shift, rounded once
     ScaleShift,
 }
@@ -43,7 +47,7 @@ impl Function {
         match self {
             Self::Fill(_) => 0,
             Self::Copy => 1,
-            Self::Add | Self::Mul => 2,
+            Self::Add | Self::Sub | Self::Mul | Self::Div => 2,
             Self::ScaleShift => 3,
         }
     }
@@ -53,7 +57,9 @@ impl Function {
             Self::Fill(_) => "fill",
             Self::Copy => "copy",
             Self::Add => "add",
+            Self::Sub => "sub",
             Self::Mul => "mul",
+            Self::Div => "div",
             Self::ScaleShift => "scale_shift",
         }
     }
@@ -62,7 +68,9 @@ impl Function {
     fn emit(self, a: &mut dyn Asm, x: &[V]) -> V {
         match (self, x) {
             (Self::Add, [x, y]) => a.add(*x, *x, *y),
+            (Self::Sub, [x, y]) => a.sub(*x, *x, *y),
             (Self::Mul, [x, y]) => a.mul(*x, *x, *y),
+            (Self::Div, [x, y]) => a.div(*x, *x, *y),
             (Self::ScaleShift, [x, scale, shift]) => {
                 a.fma(*shift, *x, *scale);
                 return *shift;

@@ -62,6 +62,9 @@ fn validate(spec: &GemmSpec) -> Result<(), CodegenError> {
     if spec.post.contains(&PostOp::Add) {
         return Err(bad("it has no residual operand"));
     }
+    if n > 1 && spec.out[1] != 1 && spec.post.iter().any(PostOp::is_transcendental) {
+        return Err(bad("the columns of the output are not neighbours"));
+    }
     Ok(())
 }
 

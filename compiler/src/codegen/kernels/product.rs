@@ -103,6 +103,17 @@ impl Tile {
         for register in column {
             asm.free(register);
         }
+        if self.out[1] == 1 {
+            let mut results = Vec::new();
+            let mut places = Vec::new();
+            for (row, sums) in sums.iter().enumerate() {
+                for (piece, (&register, &lanes)) in sums.iter().zip(&pieces).enumerate() {
+                    results.push(PostResult { register, residual: None, lanes });
+                    places.push(Addr::at(out, (row * self.out[0] + piece * self.width) as i64 * BYTES));
+                }
+            }
+            return epilogue::store(asm, &self.post, &results, &places);
+        }
         for (row, sums) in sums.iter().enumerate() {
             let results: Vec<PostResult> = sums
                 .iter()

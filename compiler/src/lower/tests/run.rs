@@ -2,7 +2,7 @@
 //! result. Whatever was not written is NaN.
 
 use incept_ir::ops::{
-    Activation, Add, AvgPool, BatchNorm, Conv, Gemm, GlobalAvgPool, Lrn, MatMul, MaxPool, Mul, Op, Softmax,
+    Activation, Add, AvgPool, BatchNorm, Conv, Div, Gemm, GlobalAvgPool, Lrn, MatMul, MaxPool, Mul, Op, Softmax, Sub,
 };
 use incept_ir::plan::{Binary, Place, Plan, PoolKind, Step, StepKind, View, ViewId};
 use incept_ir::tensor::Tensor;
@@ -122,7 +122,9 @@ impl Machine<'_> {
             StepKind::Binary { function, activation } => {
                 let op: Op = match function {
                     Binary::Add => Add.into(),
+                    Binary::Sub => Sub.into(),
                     Binary::Mul => Mul.into(),
+                    Binary::Div => Div.into(),
                 };
                 apply(activation, &evaluate(op, &[x, &inputs[1]]))
             }

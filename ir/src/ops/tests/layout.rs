@@ -1,7 +1,7 @@
 //! Concat, Reshape, Flatten, Unsqueeze, Squeeze, Transpose, Pad.
 
 use super::{assert_is, evaluate, infer, ramp, tensor};
-use crate::ops::{Concat, Flatten, Pad, Reshape, Squeeze, Transpose, Unsqueeze};
+use crate::ops::{Concat, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unsqueeze};
 use crate::tensor::Tensor;
 
 fn reshape(dims: &[i64]) -> Reshape {
@@ -157,4 +157,21 @@ fn pad_makes_a_border() {
     let found = evaluate(Pad { pads: vec![[1, 0], [0, 2]], value: -1.0 }, &[x]);
     assert_is(&found, &[3, 4], &[-1.0, -1.0, -1.0, -1.0, 1.0, 2.0, -1.0, -1.0, 3.0, 4.0, -1.0, -1.0]);
     assert_is(&evaluate(Pad { pads: vec![[1, 1]], value: 2.0 }, &[tensor(&[0], &[])]), &[2], &[2.0, 2.0]);
+}
+
+#[test]
+fn slice_keeps_a_range_of_an_axis() {
+    let slice = |axis, start, length| Slice { axis, start, length };
+    assert_eq!(infer(slice(1, 1, 2), &["f32[N,3,4]"]), "f32[N,2,4]");
+    assert_eq!(infer(slice(0, 2, 0), &["i64[2]"]), "i64[0]");
+    assert_eq!(infer(slice(1, 2, 2), &["f32[N,3]"]), "2 elements from 2 on are not all within f32[N,3] on axis 1");
+    assert_eq!(
+        infer(slice(0, 0, 1), &["f32[N,3]"]),
+        "dimension 0 of its input, f32[N,3], may not depend on the batch size"
+    );
+    assert_eq!(infer(slice(2, 0, 1), &["f32[N,3]"]), "axis 2 is out of range for 2 dimensions");
+    let x = tensor(&[2, 3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
+    let found = evaluate(slice(1, 1, 2), std::slice::from_ref(&x));
+    assert_is(&found, &[2, 2, 2], &[2.0, 3.0, 4.0, 5.0, 8.0, 9.0, 10.0, 11.0]);
+    assert_is(&evaluate(slice(2, 1, 1), &[x]), &[2, 3, 1], &[1.0, 3.0, 5.0, 7.0, 9.0, 11.0]);
 }

@@ -1,7 +1,10 @@
 //! Relu, Clip, Add, Mul, Softmax, Dropout, Identity, Cast, and the source ops.
 
 use super::{assert_is, evaluate, infer, ramp, tensor, ty};
-use crate::ops::{Add, Cast, Clip, Constant, Dropout, Identity, Input, Mul, Op, Relu, Softmax};
+use crate::ops::{
+    Activation, Add, Cast, Clip, Constant, Div, Dropout, HardSigmoid, HardSwish, Identity, Input, LeakyRelu, Mul, Op,
+    Relu, Sigmoid, Softmax, Sub,
+};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -16,6 +19,45 @@ fn relu_and_clip_keep_nans() {
     assert_eq!(bits(&clip), expect([-1.0, 0.5, 6.0, f32::NAN, -1.0]));
     let open = evaluate(Clip { min: f32::NEG_INFINITY, max: f32::INFINITY }, std::slice::from_ref(&x));
     assert_eq!(bits(&open), bits(&x));
+}
+
+/// Worked out by hand and with `math.exp`.
+#[test]
+fn other_activations() {
+    let x = tensor(&[5], &[-4.0, -1.0, 0.0, 1.5, 7.0]);
+    let one = std::slice::from_ref(&x);
+    assert_is(&evaluate(LeakyRelu { alpha: 0.25 }, one), &[5], &[-1.0, -0.25, 0.0, 1.5, 7.0]);
+    assert_is(&evaluate(HardSigmoid { alpha: 0.25, beta: 0.5 }, one), &[5], &[0.0, 0.25, 0.5, 0.875, 1.0]);
+    assert_is(&evaluate(HardSwish, one), &[5], &[0.0, -1.0 / 3.0, 0.0, 1.125, 7.0]);
+    let sigmoid = [0.017_986_21, 0.268_941_4, 0.5, 0.817_574_5, 0.999_088_95];
+    assert_is(&evaluate(Sigmoid, one), &[5], &sigmoid);
+    for (x, sigmoid) in [-4.0, -1.0, 0.0, 1.5, 7.0].into_iter().zip(sigmoid) {
+        assert!((Activation::Silu.apply(x) - x * f64::from(sigmoid)).abs() < 1e-6);
+    }
+    let nan = tensor(&[1], &[f32::NAN]);
+    for op in [
+        Op::from(LeakyRelu { alpha: 0.1 }),
+        HardSigmoid { alpha: 0.2, beta: 0.5 }.into(),
+        HardSwish.into(),
+        Sigmoid.into(),
+    ] {
+        assert!(evaluate(op, std::slice::from_ref(&nan)).as_f32().unwrap()[0].is_nan());
+    }
+    assert_eq!(
+        infer(LeakyRelu { alpha: f32::INFINITY }, &["f32[2]"]),
+        "attribute `alpha` must be a finite number, not inf"
+    );
+}
+
+#[test]
+fn differences_and_quotients() {
+    let (a, b) = (tensor(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), tensor(&[2], &[2.0, -4.0]));
+    assert_is(&evaluate(Sub, &[a.clone(), b.clone()]), &[2, 2], &[-1.0, 6.0, 1.0, 8.0]);
+    assert_is(&evaluate(Div, &[a, b]), &[2, 2], &[0.5, -0.5, 1.5, -1.0]);
+    let integers = |values: &[i64]| Tensor::from_i64(&[values.len()], values.to_vec()).unwrap();
+    let pair = [integers(&[7, -7, 5, i64::MIN]), integers(&[2, 2, 0, -1])];
+    assert_eq!(evaluate(Div, &pair).to_i64().unwrap(), [3, -3, 0, i64::MIN]);
+    assert_eq!(evaluate(Sub, &pair).to_i64().unwrap(), [5, -9, 5, i64::MIN + 1]);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::ty;
 use crate::ops::{
-    Activation, Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, ConvRange, Dropout, Flatten, Gemm, GlobalAvgPool,
-    Identity, Input, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu, Reshape, Softmax, Squeeze, Transpose, Unsqueeze,
+    Activation, Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, ConvRange, Div, Dropout, Flatten, Gemm,
+    GlobalAvgPool, HardSigmoid, HardSwish, Identity, Input, LeakyRelu, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu,
+    Reshape, Sigmoid, Slice, Softmax, Squeeze, Sub, Transpose, Unsqueeze,
 };
 use crate::tensor::{Tensor, byte_length};
 use crate::types::{DType, Dim, Shape, TensorType};
@@ -32,6 +33,11 @@ fn activation() -> impl Strategy<Value = Option<Activation>> {
         Just(None),
         Just(Some(Activation::Relu)),
         (float(), float()).prop_map(|(min, max)| Some(Activation::Clip { min, max })),
+        float().prop_map(|alpha| Some(Activation::LeakyRelu { alpha })),
+        Just(Some(Activation::Sigmoid)),
+        (float(), float()).prop_map(|(alpha, beta)| Some(Activation::HardSigmoid { alpha, beta })),
+        Just(Some(Activation::HardSwish)),
+        Just(Some(Activation::Silu)),
     ]
 }
 
@@ -65,6 +71,14 @@ fn other_op(size: impl Strategy<Value = usize> + Clone + 'static) -> impl Strate
         Just(Op::from(Relu)),
         Just(Op::from(Add)),
         Just(Op::from(Mul)),
+        Just(Op::from(Sub)),
+        Just(Op::from(Div)),
+        Just(Op::from(Sigmoid)),
+        Just(Op::from(HardSwish)),
+        float().prop_map(|alpha| LeakyRelu { alpha }.into()),
+        (float(), float()).prop_map(|(alpha, beta)| HardSigmoid { alpha, beta }.into()),
+        [size.clone(), size.clone(), size.clone()]
+            .prop_map(|[axis, start, length]| Slice { axis, start, length }.into()),
         Just(Op::from(MatMul)),
         Just(Op::from(Identity)),
         (float(), float()).prop_map(|(min, max)| Clip { min, max }.into()),
@@ -145,7 +159,7 @@ fn fit(mut op: Op, first: Vec<usize>, long: bool, [a, b, c]: [usize; 3]) -> (Op,
             let second = if long { vec![a, first.last().copied().unwrap_or(1), c] } else { first.clone() };
             vec![first, second]
         }
-        Op::Add(_) | Op::Mul(_) => {
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => {
             let broadcast: Vec<usize> = first.iter().map(|size| if size % 2 == a % 2 { 1 } else { *size }).collect();
             let shorter = broadcast[usize::from(long).min(rank)..].to_vec();
             if b == 1 { vec![shorter, first] } else { vec![first, shorter] }
@@ -261,7 +275,7 @@ fn every_op_is_in_the_list_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), Op::NAMES.len());
-    assert_eq!(Op::NAMES.len(), 25);
+    assert_eq!(Op::NAMES.len(), 32);
     assert!(Op::parse("convolution", Vec::new()).is_none());
 }
 
@@ -282,7 +296,8 @@ fn parsing_names_the_attribute_that_is_wrong() {
     );
     assert_eq!(
         parse("conv", &[("activation", Attribute::Word("gelu".into()))]),
-        "`gelu` is no activation: relu, clip(MIN,MAX)"
+        "`gelu` is no activation: relu, clip(MIN,MAX), leaky_relu(ALPHA), sigmoid, hard_sigmoid(ALPHA,BETA), hard_swish, \
+         silu"
     );
     assert_eq!(
         parse("pad", &[("pads", Attribute::Ints(vec![1]))]),

@@ -111,21 +111,11 @@ pub(in crate::codegen::kernels) fn check_with(
                         }
                         largest = largest.max(sum.abs());
                         for op in &output.post {
-                            sum = match *op {
-                                PostOp::Relu => sum.max(0.0),
-                                PostOp::Clip { min, max } => sum.max(min).min(max),
-                                PostOp::LeakyRelu { alpha } => {
-                                    if sum < 0.0 {
-                                        sum * alpha
-                                    } else {
-                                        sum
-                                    }
-                                }
-                                PostOp::Add => {
-                                    let (s, data) = (output.residual.unwrap(), residuals[index].as_ref().unwrap());
-                                    sum + data[n * s.n + y * s.h + x * s.w + o]
-                                }
+                            let addend = match (output.residual, &residuals[index]) {
+                                (Some(s), Some(data)) => data[n * s.n + y * s.h + x * s.w + o],
+                                _ => f32::NAN,
                             };
+                            sum = op.reference(sum, addend);
                         }
                         let s = &output.strides;
                         want[index][n * s.n + y * s.h + x * s.w + o] = sum;
@@ -271,6 +261,31 @@ fn post_operations_in_order() {
                 spec.outputs[0].residual = Some(nhwc(5, 9, channels + 3));
                 spec.outputs[0].post = post.clone();
                 check(&spec, &target, true, 17 + index as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn post_operations_that_are_not_exact() {
+    for target in Target::all().unwrap() {
+        for (post, tolerance) in [
+            (vec![PostOp::HardSigmoid { alpha: 0.25, beta: 0.5 }], 0.0),
+            (vec![PostOp::HardSwish], 1e-7),
+            (vec![PostOp::Sigmoid], 2e-8),
+            (vec![PostOp::Add, PostOp::Sigmoid, PostOp::Clip { min: 0.25, max: 0.5 }], 2e-8),
+            (vec![PostOp::Silu, PostOp::Add], 2e-7),
+        ] {
+            for (channels, size) in [(1, 3), (13, 8), (40, 9), (96, 5)] {
+                let mut spec = simple(2, [5, size, size + 1], channels, 3, 1, 1);
+                spec.outputs[0].residual = Some(nhwc(size, size + 1, channels + 3));
+                spec.outputs[0].post = post.clone();
+                let make = |linker: &mut Linker, weights: &[f32], bias: Option<&[f32]>| {
+                    let mut packed = vec![f32::NAN; packed_len(&spec, &target).unwrap()];
+                    pack(&spec, &target, weights, bias, &mut packed).unwrap();
+                    (emit(linker, &spec).unwrap(), packed)
+                };
+                check_with(&spec, &target, true, 41, &make, tolerance);
             }
         }
     }

@@ -98,11 +98,12 @@ impl Tile {
                 })
             })
             .collect();
-        epilogue::apply(a, &self.post, &results);
-        for (index, result) in results.iter().enumerate() {
+        let place = |index: usize| {
             let (pixel, v) = ((index / self.vectors) as i64, (index % self.vectors) as i64);
-            a.store_first(Addr::at(out, pixel * self.out_step + v * vector), result.register, result.lanes);
-        }
+            Addr::at(out, pixel * self.out_step + v * vector)
+        };
+        let places: Vec<Addr> = (0..results.len()).map(place).collect();
+        epilogue::store(a, &self.post, &results, &places);
     }
 
     /// One row of taps: `weights` moves past it, `input` stays.

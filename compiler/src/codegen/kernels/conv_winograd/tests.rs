@@ -177,6 +177,26 @@ fn post_operations_in_order() {
 }
 
 #[test]
+fn post_operations_that_take_many_registers() {
+    for target in Target::all().unwrap() {
+        for post in [vec![PostOp::HardSwish], vec![PostOp::Add, PostOp::Sigmoid], vec![PostOp::Silu, PostOp::Add]] {
+            for (m, channels) in [(2, 1), (2, 13), (4, 32), (6, 40)] {
+                let mut spec = simple(1, [6, 9, 13], channels, 3, 1, 1);
+                spec.outputs[0].residual = Some(nhwc(9, 13, channels + 3));
+                spec.outputs[0].post = post.clone();
+                let spec = WinogradSpec { conv: spec, m };
+                let make = |linker: &mut Linker, weights: &[f32], bias: Option<&[f32]>| {
+                    let mut packed = vec![f32::NAN; packed_len(&spec, &target).unwrap()];
+                    pack(&spec, &target, weights, bias, &mut packed).unwrap();
+                    (emit(linker, &spec).unwrap(), packed)
+                };
+                check_with(&spec.conv, &target, true, 43, &make, tolerance(&spec).max(2e-7));
+            }
+        }
+    }
+}
+
+#[test]
 fn generated_shapes() {
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     let mut done = 0;

@@ -239,7 +239,7 @@ impl OutputTile<'_> {
                 a.free_int(pointer);
             };
             // The post-ops, or a masked store, take registers of their own.
-            let reserved = epilogue::REGISTERS;
+            let reserved = epilogue::registers(self.post);
             self.grid.emit(a, &Ends { load: &load, store: &store, spill, registers: registers(target, reserved) });
         };
         repeat(a, Count::Reg(count), |a| {

@@ -135,27 +135,7 @@ pub fn global_pool() -> Vec<Case> {
 }
 
 fn post(ops: &[PostOp], x: f32) -> f32 {
-    ops.iter().fold(x, |x, op| match *op {
-        PostOp::Relu => {
-            if x < 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
-        PostOp::Clip { min, max } => {
-            let x = if x < min { min } else { x };
-            if x > max { max } else { x }
-        }
-        PostOp::LeakyRelu { alpha } => {
-            if x < 0.0 {
-                alpha * x
-            } else {
-                x
-            }
-        }
-        PostOp::Add => unreachable!("no residual here"),
-    })
+    ops.iter().fold(x, |x, op| op.reference(x, f32::NAN))
 }
 
 /// Strides of an operand that repeats along some axes.
@@ -181,13 +161,14 @@ fn elementwise_case(
     let inputs = match function {
         Function::Fill(_) => 0,
         Function::Copy => 1,
-        Function::Add | Function::Mul => 2,
+        Function::Add | Function::Sub | Function::Mul | Function::Div => 2,
         Function::ScaleShift => 3,
     };
-    let ops = match random.below(5) {
+    let ops = match random.below(6) {
         0 => vec![PostOp::Relu],
         1 => vec![PostOp::Clip { min: -2.0, max: 5.0 }],
         2 => vec![PostOp::LeakyRelu { alpha: 0.5 }, PostOp::Clip { min: f32::NEG_INFINITY, max: 3.0 }],
+        3 => vec![PostOp::HardSigmoid { alpha: 0.5, beta: 0.25 }],
         _ => Vec::new(),
     };
     let mut x = Vec::new();
@@ -206,7 +187,10 @@ fn elementwise_case(
                 Function::Fill(value) => value,
                 Function::Copy => x[0],
                 Function::Add => x[0] + x[1],
+                Function::Sub => x[0] - x[1],
                 Function::Mul => x[0] * x[1],
+                // What is divided by zero is tried as well.
+                Function::Div => x[0] / x[1],
                 Function::ScaleShift => x[0] * x[1] + x[2],
             },
         )
@@ -230,8 +214,16 @@ fn elementwise_case(
 
 pub fn elementwise() -> Vec<Case> {
     let mut random = Random::new(3);
-    let functions =
-        [Function::Fill(2.5), Function::Fill(0.0), Function::Copy, Function::Add, Function::Mul, Function::ScaleShift];
+    let functions = [
+        Function::Fill(2.5),
+        Function::Fill(0.0),
+        Function::Copy,
+        Function::Add,
+        Function::Sub,
+        Function::Mul,
+        Function::Div,
+        Function::ScaleShift,
+    ];
     let mut cases = Vec::new();
     for channels in COUNTS {
         for function in functions {

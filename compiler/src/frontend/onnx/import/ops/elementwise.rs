@@ -1,6 +1,8 @@
-//! Add, Mul, Sum, Relu, Clip, Cast, Identity.
+//! Add, Sub, Mul, Div, Sum, activations, Cast, Identity.
 
-use incept_ir::ops::{Add, Cast, Clip, Identity, Mul, Op, Relu, Unsqueeze};
+use incept_ir::ops::{
+    Add, Cast, Clip, Div, HardSigmoid, HardSwish, Identity, LeakyRelu, Mul, Op, Relu, Sigmoid, Sub, Unsqueeze,
+};
 use incept_ir::types::DType;
 
 use super::super::context::{Imported, NodeContext, axis, wrong};
@@ -12,6 +14,16 @@ use super::shape_math;
 /// Add, opset 7 to 14: numpy broadcasting.
 pub(in super::super) fn add(context: &mut NodeContext<'_>) -> Imported {
     binary(context, Add.into())
+}
+
+/// Sub, opset 7 to 14: numpy broadcasting.
+pub(in super::super) fn sub(context: &mut NodeContext<'_>) -> Imported {
+    binary(context, Sub.into())
+}
+
+/// Div, opset 7 to 14: numpy broadcasting.
+pub(in super::super) fn div(context: &mut NodeContext<'_>) -> Imported {
+    binary(context, Div.into())
 }
 
 /// Mul, opset 7 to 14: numpy broadcasting.
@@ -27,6 +39,16 @@ pub(in super::super) fn add_along_axis(context: &mut NodeContext<'_>) -> Importe
 /// Mul of opset 6.
 pub(in super::super) fn mul_along_axis(context: &mut NodeContext<'_>) -> Imported {
     along_axis(context, Mul.into())
+}
+
+/// Sub of opset 6.
+pub(in super::super) fn sub_along_axis(context: &mut NodeContext<'_>) -> Imported {
+    along_axis(context, Sub.into())
+}
+
+/// Div of opset 6.
+pub(in super::super) fn div_along_axis(context: &mut NodeContext<'_>) -> Imported {
+    along_axis(context, Div.into())
 }
 
 /// Before opset 7 broadcasting had to be asked for, and aligned the second operand's axes with the first's from `axis` on
@@ -79,11 +101,38 @@ pub(in super::super) fn sum(context: &mut NodeContext<'_>) -> Imported {
     Ok(total)
 }
 
-/// Relu, opset 6 to 14.
-pub(in super::super) fn relu(context: &mut NodeContext<'_>) -> Imported {
+fn unary(context: &mut NodeContext<'_>, op: Op) -> Imported {
     context.takes(1, 1)?;
     let x = context.input(0)?;
-    context.emit(Relu, &[x])
+    context.emit(op, &[x])
+}
+
+/// Relu, opset 6 to 14.
+pub(in super::super) fn relu(context: &mut NodeContext<'_>) -> Imported {
+    unary(context, Relu.into())
+}
+
+/// LeakyRelu, opset 6 to 16.
+pub(in super::super) fn leaky_relu(context: &mut NodeContext<'_>) -> Imported {
+    let alpha = context.attributes.float("alpha")?.unwrap_or(0.01);
+    unary(context, LeakyRelu { alpha }.into())
+}
+
+/// Sigmoid, opset 6 to 13.
+pub(in super::super) fn sigmoid(context: &mut NodeContext<'_>) -> Imported {
+    unary(context, Sigmoid.into())
+}
+
+/// HardSigmoid, opset 6 to 22.
+pub(in super::super) fn hard_sigmoid(context: &mut NodeContext<'_>) -> Imported {
+    let alpha = context.attributes.float("alpha")?.unwrap_or(0.2);
+    let beta = context.attributes.float("beta")?.unwrap_or(0.5);
+    unary(context, HardSigmoid { alpha, beta }.into())
+}
+
+/// HardSwish, opset 14 to 22.
+pub(in super::super) fn hard_swish(context: &mut NodeContext<'_>) -> Imported {
+    unary(context, HardSwish.into())
 }
 
 /// Clip, opset 6 to 10: the bounds are attributes.

@@ -1,8 +1,9 @@
 //! Shapes as values: Shape, and what exporters compute with its result.
 //!
-//! Shape, Gather and Slice have no op in the graph: they exist here, on lists of integers that are known but for the batch
-//! size. Concat, Reshape, Squeeze, Unsqueeze, Identity and Cast come here when their data holds the batch size.
+//! Shape has no op in the graph, nor have Gather and Slice of shapes: they exist here, on lists of integers that are known
+//! but for the batch size. Gather and Slice of other tensors are slices along an axis. Concat, Reshape, Squeeze, Unsqueeze, Identity and Cast come here when their data holds the batch size.
 
+use incept_ir::ops::{Identity, Slice, Squeeze};
 use incept_ir::types::Dim;
 
 use super::super::context::{Imported, NodeContext, axis, wrong};
@@ -30,11 +31,14 @@ pub(in super::super) fn shape(context: &mut NodeContext<'_>) -> Imported {
     list(context, kept)
 }
 
-/// Gather, opset 1 to 13, from a list of integers.
+/// Gather, opset 1 to 13: from a list of integers, or neighbours along one axis of a tensor.
 pub(in super::super) fn gather(context: &mut NodeContext<'_>) -> Imported {
     context.takes(2, 2)?;
     let along = context.attributes.int("axis")?.unwrap_or(0);
-    let counts = shape_list(context, "Gather")?;
+    if !is_list(context)? {
+        return gather_neighbours(context, along);
+    }
+    let counts = context.counts(0, "data")?;
     axis(along, 1)?;
     let indices = context.input(1)?;
     let scalar = context.rank(indices) == 0;
@@ -46,6 +50,32 @@ pub(in super::super) fn gather(context: &mut NodeContext<'_>) -> Imported {
         kept.push(*found.ok_or_else(problem)?);
     }
     counts_item(context, kept, scalar)
+}
+
+/// Gather from a tensor, of one index or of successive ones: a slice.
+fn gather_neighbours(context: &mut NodeContext<'_>, along: i64) -> Imported {
+    let (x, indices) = (context.input(0)?, context.input(1)?);
+    let (along, scalar) = (axis(along, context.rank(x))?, context.rank(indices) == 0);
+    let Dim::Fixed(size) = context.ty(x).shape[along] else {
+        return Err(refuse("Gather along the batch", "gather along another axis"));
+    };
+    let list = context.ints(1, "list of indices")?.unwrap_or_default();
+    let problem = |index: i64| wrong("list of indices", format!("holds {index}, but the size is {size}"));
+    let mut found = Vec::with_capacity(list.len());
+    for index in list {
+        let front = if index < 0 { index.saturating_add_unsigned(size as u64) } else { index };
+        found.push(usize::try_from(front).ok().filter(|front| *front < size).ok_or_else(|| problem(index))?);
+    }
+    let start = found.first().copied().unwrap_or(0);
+    if found.iter().enumerate().any(|(place, index)| *index != start + place) {
+        return Err(refuse("Gather of indices that do not follow each other", "gather one range, or use Slice"));
+    }
+    let op = Slice { axis: along, start, length: found.len() };
+    if !scalar {
+        return context.emit(op, &[x]);
+    }
+    let sliced = context.emit_as(op, &format!("{}_slice", context.name), &[x])?;
+    context.emit(Squeeze { axes: vec![along] }, &[sliced])
 }
 
 /// Slice, opset 1 to 9: bounds are attributes.
@@ -74,7 +104,10 @@ fn slice(
     axes: Option<Vec<i64>>,
     steps: Option<Vec<i64>>,
 ) -> Imported {
-    let counts = shape_list(context, "Slice")?;
+    if !is_list(context)? {
+        return slice_tensor(context, starts, ends, axes, steps);
+    }
+    let counts = context.counts(0, "data")?;
     let (&[start], &[end]) = (starts, ends) else {
         return Err(wrong("bounds", "must be one start and one end: the input is a list"));
     };
@@ -95,6 +128,51 @@ fn slice(
     let (start, end) = (clamp(start, counts.len()), clamp(end, counts.len()));
     let kept = counts.get(start..end).unwrap_or_default().iter().copied().step_by(step).collect();
     list(context, kept)
+}
+
+/// A slice of a tensor along some of its axes.
+fn slice_tensor(
+    context: &mut NodeContext<'_>,
+    starts: &[i64],
+    ends: &[i64],
+    axes: Option<Vec<i64>>,
+    steps: Option<Vec<i64>>,
+) -> Imported {
+    let x = context.input(0)?;
+    let rank = context.rank(x);
+    let axes = match axes {
+        Some(axes) => axes,
+        None => (0..starts.len()).map(|axis| i64::try_from(axis).unwrap_or(i64::MAX)).collect(),
+    };
+    let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()].iter().any(|length| *length != starts.len()) {
+        return Err(wrong("bounds", "must be as many starts as ends, axes and steps"));
+    }
+    if steps.iter().any(|step| *step != 1) {
+        return Err(refuse("Slice of a tensor by steps", "slice without gaps"));
+    }
+    let mut cuts = Vec::new();
+    for ((start, end), along) in starts.iter().zip(ends).zip(&axes) {
+        let along = axis(*along, rank)?;
+        match context.ty(x).shape[along] {
+            Dim::Fixed(size) => {
+                let (start, end) = (clamp(*start, size), clamp(*end, size));
+                let length = end.saturating_sub(start);
+                if length != size {
+                    cuts.push(Slice { axis: along, start, length });
+                }
+            }
+            // Bounds in 32 bits are usual for "to the end".
+            Dim::Batch(_) if *start == 0 && *end >= i64::from(i32::MAX) => {}
+            Dim::Batch(_) => return Err(refuse("Slice of the batch", "slice other axes")),
+        }
+    }
+    let Some(last) = cuts.pop() else { return context.emit(Identity, &[x]) };
+    let mut sliced = x;
+    for (index, cut) in cuts.into_iter().enumerate() {
+        sliced = context.emit_as(cut, &format!("{}_slice{index}", context.name), &[sliced])?;
+    }
+    context.emit(last, &[sliced])
 }
 
 /// Concat of lists, some of which hold the batch size.
@@ -145,14 +223,10 @@ pub(super) fn keep(context: &mut NodeContext<'_>) -> Imported {
     context.input(0)
 }
 
-/// The data of an operator that works on lists of integers only.
-fn shape_list(context: &mut NodeContext<'_>, op: &str) -> Result<Vec<Count>, NodeError> {
-    let id = context.input(0)?;
-    let ty = context.ty(id);
-    if !is_integer(ty.dtype) || ty.shape.rank() != 1 {
-        return Err(refuse(format!("{op} of {ty}"), format!("only shapes may be computed with {op}; {HELP}")));
-    }
-    context.counts(0, "data")
+/// Whether the data is a list of integers: a shape, or a part of one.
+fn is_list(context: &NodeContext<'_>) -> Result<bool, NodeError> {
+    let ty = context.ty(context.input(0)?);
+    Ok(is_integer(ty.dtype) && ty.shape.rank() == 1)
 }
 
 fn list(context: &mut NodeContext<'_>, counts: Vec<Count>) -> Imported {

@@ -1,0 +1,47 @@
+//! `1 / (1 + e⁻ˣ)`, elementwise. ONNX Sigmoid-13.
+
+use std::ops::RangeInclusive;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{Activation, AttributeReader, Attributes, OpError, Operator, OutputTypes, elementwise};
+use crate::tensor::Tensor;
+use crate::types::TensorType;
+
+/// See the module's documentation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sigmoid;
+
+impl Sigmoid {
+    /// The activation of the same function.
+    #[must_use]
+    pub const fn activation(&self) -> Activation {
+        Activation::Sigmoid
+    }
+}
+
+impl Operator for Sigmoid {
+    const NAME: &'static str = "sigmoid";
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<OutputTypes, OpError> {
+        elementwise::float_input(inputs[0])?;
+        self.activation().check()?;
+        Ok(smallvec![inputs[0].clone()])
+    }
+
+    fn evaluate(&self, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>, OpError> {
+        Ok(smallvec![elementwise::map(inputs[0], |x| self.activation().apply(x))?])
+    }
+
+    fn attributes(&self) -> Attributes {
+        Vec::new()
+    }
+
+    fn parse(_attributes: &mut AttributeReader) -> Result<Self, OpError> {
+        Ok(Self)
+    }
+}
