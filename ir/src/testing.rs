@@ -208,7 +208,7 @@ impl Builder {
             }
             35..=36 => self.activation(x)?,
             37 => self.twins(x)?,
-            38..=39 => self.normalised_input()?,
+            38..=39 => self.normalised_graph_input()?,
             40 => self.residual_of_two(x)?,
             _ => {
                 let channels = self.sizes(x)[0];
@@ -348,7 +348,7 @@ impl Builder {
     }
 
     /// A constant for each of `channels` in one of the forms that broadcast over an image, at times unsqueezed from a list.
-    fn channel_constant(&mut self, channels: usize, scale: f32, offset: f32) -> Built {
+    fn broadcast_constant(&mut self, channels: usize, scale: f32, offset: f32) -> Built {
         match self.random.below(4) {
             0 => self.constant(&[1, channels, 1, 1], scale, offset),
             1 => self.constant(&[channels, 1, 1], scale, offset),
@@ -365,22 +365,22 @@ impl Builder {
         let channels = self.sizes(x)[0];
         let mut value = x;
         if self.random.chance(50) {
-            let mean = self.channel_constant(channels, 0.5, 0.0)?;
+            let mean = self.broadcast_constant(channels, 0.5, 0.0)?;
             value = self.node(Sub, &[value, mean])?;
         }
         // Constants of whole graphs may be 0.
         if !self.whole && self.random.chance(50) {
-            let deviation = self.channel_constant(channels, 0.5, 1.0)?;
+            let deviation = self.broadcast_constant(channels, 0.5, 1.0)?;
             value = self.node(Div, &[value, deviation])?;
         }
-        let factor = self.channel_constant(channels, 0.5, 0.75)?;
+        let factor = self.broadcast_constant(channels, 0.5, 0.75)?;
         value =
             if self.random.chance(50) { self.node(Mul, &[value, factor])? } else { self.node(Mul, &[factor, value])? };
         if self.random.chance(20) {
             self.watch(value)?;
         }
         if self.random.chance(70) {
-            let shift = self.channel_constant(channels, 0.5, 0.0)?;
+            let shift = self.broadcast_constant(channels, 0.5, 0.0)?;
             value = self.node(Add, &[value, shift])?;
         }
         Ok(value)
@@ -402,7 +402,7 @@ impl Builder {
     }
 
     /// A graph input, normalised as a whole or channel by channel, and the convolution that reads it.
-    fn normalised_input(&mut self) -> Built {
+    fn normalised_graph_input(&mut self) -> Built {
         let input = self.graph.inputs()[0];
         let x = self.graph.output(input, 0)?;
         let channels = self.sizes(x)[0];

@@ -5,8 +5,8 @@
 use incept_ir::graph::Node;
 use incept_ir::ids::NodeId;
 use incept_ir::ops::{
-    Activation, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, Dropout, Flatten, Gemm, Lrn, MaxPool, Op, Pad, Pool,
-    Reshape, Softmax, Squeeze, Transpose, Unsqueeze,
+    Activation, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, Dropout, Flatten, Gemm, HardSigmoid, LeakyRelu, Lrn,
+    MaxPool, Op, Pad, Pool, Reshape, Slice, Softmax, Squeeze, Transpose, Unsqueeze,
 };
 use incept_ir::tensor::Tensor;
 use incept_ir::types::Dim;
@@ -40,6 +40,14 @@ pub(super) fn write(
         Op::Clip(Clip { min, max }) => {
             activation_of(exporter, Activation::Clip { min: *min, max: *max }, name, inputs.concat())
         }
+        Op::LeakyRelu(LeakyRelu { alpha }) => {
+            activation_of(exporter, Activation::LeakyRelu { alpha: *alpha }, name, inputs.concat())
+        }
+        Op::Sigmoid(_) => activation_of(exporter, Activation::Sigmoid, name, inputs.concat()),
+        Op::HardSigmoid(HardSigmoid { alpha, beta }) => {
+            activation_of(exporter, Activation::HardSigmoid { alpha: *alpha, beta: *beta }, name, inputs.concat())
+        }
+        Op::HardSwish(_) => activation_of(exporter, Activation::HardSwish, name, inputs.concat()),
         Op::MaxPool(MaxPool { pool }) => {
             let image = image(exporter, id)?;
             Form { op: "MaxPool", inputs, attributes: windows(pool, image) }
@@ -57,7 +65,17 @@ pub(super) fn write(
         }
         Op::GlobalAvgPool(_) => plain("GlobalAveragePool", inputs),
         Op::Concat(Concat { axis }) => Form { op: "Concat", inputs, attributes: vec![integer("axis", int(*axis))] },
+        Op::Slice(Slice { axis, start, length }) => {
+            let end = start.saturating_add(*length);
+            let mut inputs = inputs;
+            for (kind, value) in [("starts", *start), ("ends", end), ("axes", *axis)] {
+                inputs.push(exporter.integers(&format!("{name}_{kind}"), &[int(value)]));
+            }
+            plain("Slice", inputs)
+        }
         Op::Add(_) => plain("Add", inputs),
+        Op::Sub(_) => plain("Sub", inputs),
+        Op::Div(_) => plain("Div", inputs),
         Op::Mul(_) => plain("Mul", inputs),
         Op::MatMul(_) => plain("MatMul", inputs),
         Op::Reshape(Reshape { dims, allow_zero }) => {
@@ -260,8 +278,27 @@ fn finished(
 }
 
 fn activation_of(exporter: &mut Exporter<'_>, applied: Activation, name: &str, input: String) -> Form {
+    let plain = |op, input| Form { op, inputs: vec![input], attributes: Vec::new() };
     match applied {
-        Activation::Relu => Form { op: "Relu", inputs: vec![input], attributes: Vec::new() },
+        Activation::Relu => plain("Relu", input),
+        Activation::Sigmoid => plain("Sigmoid", input),
+        Activation::LeakyRelu { alpha } => {
+            Form { op: "LeakyRelu", inputs: vec![input], attributes: vec![float("alpha", alpha)] }
+        }
+        Activation::HardSigmoid { alpha, beta } => {
+            let attributes = vec![float("alpha", alpha), float("beta", beta)];
+            Form { op: "HardSigmoid", inputs: vec![input], attributes }
+        }
+        Activation::HardSwish => {
+            exporter.needs(14);
+            plain("HardSwish", input)
+        }
+        // ONNX has no op for it before 24: the product with a gate.
+        Activation::Silu => {
+            let gate = exporter.value_names.unique(&format!("{name}_gate"));
+            exporter.push(&format!("{name}_sigmoid"), plain("Sigmoid", input.clone()), vec![gate.clone()]);
+            Form { op: "Mul", inputs: vec![input, gate], attributes: Vec::new() }
+        }
         Activation::Clip { min, max } => {
             // Where the bounds cross, everything becomes the upper one.
             let low = bound(exporter, &format!("{name}_min"), min.min(max), f32::NEG_INFINITY);
