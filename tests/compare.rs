@@ -7,7 +7,7 @@ use incept::compiler::pipeline::PASSES;
 use incept::inputs::noise_tensor;
 use incept::ir::graph::{Graph, GraphError, NewValue};
 use incept::ir::ids::NodeId;
-use incept::ir::ops::{Clip, Op};
+use incept::ir::ops::{Clip, Gemm, Op};
 use incept::ir::tensor::Tensor;
 use incept::{CompileOptions, Error, Model};
 
@@ -46,6 +46,28 @@ const CLIPS: Pass = Pass {
         let (name, provenance) = (node.name.clone(), node.provenance.clone());
         let mut patch = rewriter.patch("clipped at 0.25");
         let new = patch.node(Clip { min: 0.0, max: 0.25 }, &name, vec![NewValue::Old(inputs[0])], provenance);
+        patch.replace(old, new);
+        rewriter.apply(patch, &[id])
+    },
+};
+
+/// Halves every Gemm.
+const HALVES: Pass = Pass {
+    name: "halves",
+    description: "wrong: halves what a Gemm multiplies",
+    rule: |rewriter: &mut Rewriter<'_>, id: NodeId| -> Result<(), GraphError> {
+        let graph = rewriter.graph();
+        let node = graph.node(id)?;
+        let Op::Gemm(gemm) = &node.op else { return Ok(()) };
+        if gemm.alpha < 1.0 {
+            return Ok(());
+        }
+        let old = graph.output(id, 0)?;
+        let (name, provenance) = (node.name.clone(), node.provenance.clone());
+        let inputs = graph.node_inputs(id).into_iter().map(NewValue::Old).collect();
+        let op = Gemm { alpha: 0.5, ..gemm.clone() };
+        let mut patch = rewriter.patch("halved");
+        let new = patch.node(op, &name, inputs, provenance);
         patch.replace(old, new);
         rewriter.apply(patch, &[id])
     },
@@ -91,9 +113,9 @@ fn a_planted_pass_is_named_with_its_node() {
     let last = [PASSES, &[CLIPS]].concat();
     let cases: [(&str, Vec<Pass>, &str); 4] = [
         ("doubles", with(DOUBLES, "dead_code"), "sum"),
-        ("doubles", with(DOUBLES, "fuse_activation"), "sum"),
+        ("doubles", with(DOUBLES, "fuse_residual_add"), "sum"),
         ("clips", with(CLIPS, "canonicalize"), "stem_clip"),
-        ("doubles", [last, vec![DOUBLES]].concat(), "sum"),
+        ("halves", [last, vec![HALVES]].concat(), "fc"),
     ];
     for (wrong, passes, node) in cases {
         let found = bisect(graph, &passes, &[], &mut departs(&model, &inputs)).unwrap();

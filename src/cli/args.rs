@@ -64,8 +64,8 @@ pub struct CompileArgs {
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
     /// The graph outputs that are wanted, by name; the compiler removes what only the others need [default: all]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    outputs: Vec<String>,
+    #[arg(long = "outputs", value_name = "NAME,...", value_delimiter = ',')]
+    wanted: Vec<String>,
     /// Subtract these from the channels of the input
     #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
     mean: Vec<f32>,
@@ -102,7 +102,7 @@ impl CompileArgs {
             exact: self.exact,
             verify_each: self.verify_each,
             stop_after: self.stop_after,
-            outputs: self.outputs.clone(),
+            outputs: self.wanted.clone(),
             mean: self.mean.clone(),
             std: self.std.clone(),
             ..CompileOptions::default()

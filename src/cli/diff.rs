@@ -19,9 +19,9 @@ use super::out;
 /// MODEL@optimized (after all passes), or MODEL@PASS (after that pass).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    incept diff googlenet                             what all passes together changed\n  \
+    incept diff googlenet\n  \
     incept diff googlenet@canonicalize googlenet@fold_batch_norm\n  \
-    incept diff old.onnx new.onnx --exit-code")]
+    incept diff model.onnx optimized.onnx --exit-code")]
 pub struct Diff {
     /// The graph before; alone, it is compared as imported with itself as optimised
     #[arg(value_name = "A")]

@@ -135,6 +135,10 @@ pub fn main() -> ExitCode {
 }
 
 fn complain(failure: Failure) {
+    // Names are not broken at their hyphens, for people copy them. It fails only where a hook is set already: this one.
+    let _ = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().word_splitter(textwrap::WordSplitter::NoHyphenation).build())
+    }));
     let report = miette::Report::new(failure);
     out::note(format_args!("{report:?}"));
 }

@@ -18,8 +18,8 @@ use super::{files, out};
 /// `incept bench --json` measured of the same model is shown too: a roofline plot, a line a step, and variants side by side.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    incept report googlenet -o googlenet.html\n  \
-    incept report model.onnx -o model.html --profile profile.json --bench bench.json")]
+    incept report model.onnx -o model.html\n  \
+    incept report googlenet -o googlenet.html")]
 pub struct Report {
     #[command(flatten)]
     model: ModelArgs,

@@ -81,8 +81,11 @@ fn node_is_exact(node: &Node, inputs: &[&Tensor]) -> bool {
         | Op::Unsqueeze(_)
         | Op::Squeeze(_)
         | Op::Transpose(_)
+        | Op::Slice(_)
         | Op::Pad(_)
         | Op::Cast(_) => true,
+        // A slope that is a power of two rounds nothing.
+        Op::LeakyRelu(leaky) => leaky.alpha.abs().log2().fract() == 0.0,
         Op::Conv(_) => sums(inputs[0], &inputs[1].to_f64(), inputs[1].sizes()[0], false, &bias(2), 1.0),
         Op::Gemm(gemm) => {
             let sizes = inputs[1].sizes();
@@ -95,7 +98,7 @@ fn node_is_exact(node: &Node, inputs: &[&Tensor]) -> bool {
             let rows = inputs[1].sizes().last().copied().unwrap_or(1);
             inputs[1].sizes().len() == 2 && sums(inputs[0], &inputs[1].to_f64(), rows, true, &[], 1.0)
         }
-        Op::Add(_) => {
+        Op::Add(_) | Op::Sub(_) => {
             let (a, b) = both();
             fits(a.most + b.most, a.grain.min(b.grain))
         }

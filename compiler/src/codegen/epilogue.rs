@@ -9,7 +9,8 @@ pub const REGISTERS: usize = 2;
 /// Vector registers that [`apply`] needs beside the results for these operations.
 #[must_use]
 pub fn registers(ops: &[PostOp]) -> usize {
-    if ops.iter().any(|op| op.is_transcendental()) { 5 } else { REGISTERS }
+    // One, those of `math::exp`, and the temporary that its selection takes on some levels.
+    if ops.iter().any(|op| op.is_transcendental()) { 6 } else { REGISTERS }
 }
 
 /// One operation on the results, in the order of a kernel's list.

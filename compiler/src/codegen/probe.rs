@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry, Operand};
 use incept_ir::ids::{BufferId, StepId, ViewId};
-use incept_ir::plan::{ALIGNMENT, Buffer, CopyKind, Memory, Place, Plan, Step, StepKind, View};
+use incept_ir::plan::{ALIGNMENT, Buffer, CopyKind, Memory, Place, Plan, Region, Step, StepKind, View};
 
 use super::CodegenError;
 use super::link::Linker;
@@ -144,6 +144,7 @@ fn plan(bytes: Option<usize>) -> Arc<Plan> {
             name: "probe".into(),
             nodes: Vec::new(),
         }],
+        regions: Region::each(1),
         memory: Memory {
             arena_bytes: arena,
             lower_bound_bytes: arena,
