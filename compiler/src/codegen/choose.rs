@@ -20,9 +20,9 @@ use super::kernels::conv_winograd::{self, WinogradSpec};
 use super::steps::lower;
 use super::target::Target;
 
-/// Most inputs of a transform along an axis (`m + taps - 1`) when both axes are transformed, and when one is. Larger ones
-/// have an error above some 2e-5 of the largest result on layers with He-initialised weights.
-pub const MOST_INPUTS: [usize; 2] = [7, 8];
+/// Most inputs of a transform along an axis (`m + taps - 1`). Larger transforms would need fewer multiplications still, but
+/// their errors add up over the layers of a deep network to more than some 1e-5 of the largest result.
+pub const MOST_INPUTS: usize = 6;
 
 /// Bytes of weights that arrive in a cycle from beyond the second-level cache.
 const BYTES_A_CYCLE: f64 = 8.0;
@@ -73,9 +73,7 @@ fn sizes(conv: &ConvSpec) -> impl Iterator<Item = usize> {
     let [vertical, horizontal] = conv.strides;
     let kernel = [conv.kernel[0].div_ceil(vertical), conv.kernel[1].div_ceil(horizontal)];
     let most_taps = kernel.into_iter().max().unwrap_or(1);
-    let axes = kernel.into_iter().filter(|taps| *taps > 1).count();
-    let most = if axes == 2 { MOST_INPUTS[0] } else { MOST_INPUTS[1] };
-    2..=(most + 1).saturating_sub(most_taps)
+    2..=(MOST_INPUTS + 1).saturating_sub(most_taps)
 }
 
 /// The algorithm of a step that is this convolution: what was measured on this CPU, else the least estimate.
