@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::{CompileArgs, ModelArgs};
 use super::failure::Outcome;
+use super::progress::Progress;
 use super::{files, out, summary};
 
 /// Compile a model and save its plan.
@@ -48,10 +49,8 @@ impl Compile {
         let target = incept::compile::target(&options.target)?;
         let mut planned = model.plan(&options)?;
         if let Some(seconds) = self.tune {
-            let bar = out::bar("measuring");
-            let mut progress = |done: f64| bar.set_position((done * out::BAR_STEPS as f64) as u64);
-            planned.tune(&target, &options, Duration::from_secs(seconds), &mut progress)?;
-            bar.finish_and_clear();
+            let progress = Progress::new("measuring");
+            planned.tune(&target, &options, Duration::from_secs(seconds), &mut |done| progress.set(done))?;
         }
         // Once it is linked, its weights are packed and gone.
         let plan = planned.plan.clone();

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::failure::Outcome;
@@ -49,18 +48,6 @@ pub fn note(text: std::fmt::Arguments<'_>) {
 /// Whether `--json` output or people will read this: bars and colours only on a terminal, and not with `NO_COLOR`.
 pub fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// The length of a [`bar`].
-pub const BAR_STEPS: u64 = 1000;
-
-/// A bar of [`BAR_STEPS`] on standard error; invisible where that is no terminal.
-pub fn bar(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(BAR_STEPS).with_message(what);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {percent} %") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// A table of plain columns: as wide as its contents where no person watches.
