@@ -227,8 +227,9 @@ fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job>
     };
     let linked = linker.finish()?;
     let pixels = spec.out_height * spec.out_width;
-    let mut operands = vec![AlignedBytes::zeroed(4 * channels * size * size), AlignedBytes::zeroed(4 * weights)];
-    operands.extend(outputs.iter().map(|channels| AlignedBytes::zeroed(4 * channels * pixels)));
+    let mut operands =
+        vec![AlignedBytes::zeroed(4 * channels * size * size).unwrap(), AlignedBytes::zeroed(4 * weights).unwrap()];
+    operands.extend(outputs.iter().map(|channels| AlignedBytes::zeroed(4 * channels * pixels).unwrap()));
     for (index, value) in operands[0].floats_mut().iter_mut().enumerate() {
         *value = (index % 17) as f32 - 8.0;
     }
@@ -243,7 +244,7 @@ fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job>
         tasks: emitted.tasks,
         flops,
         operands,
-        scratch: AlignedBytes::zeroed(emitted.scratch_bytes),
+        scratch: AlignedBytes::zeroed(emitted.scratch_bytes).unwrap(),
         _linked: linked,
     })
 }

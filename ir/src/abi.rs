@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+pub use crate::aligned::AlignedBytes;
 use crate::plan::{Plan, ViewId};
 
 /// The arguments of one kernel call, laid out for C.
@@ -56,55 +57,6 @@ pub struct KernelEntry {
     pub scratch_bytes: usize,
     /// The algorithm and tile, in the kernel name grammar: for people, logs and profiles.
     pub name: String,
-}
-
-/// Memory aligned to a cache line, for packed weights.
-#[derive(Debug, Clone, Default)]
-pub struct AlignedBytes {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Line([u8; 64]);
-
-impl AlignedBytes {
-    /// `len` zero bytes.
-    #[must_use]
-    pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
-    }
-
-    /// The length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
-    }
-
-    /// The bytes, to write.
-    #[must_use]
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
-    }
-
-    /// The whole lines as `f32`, padded with zeros to a multiple of 16 values.
-    #[must_use]
-    pub fn floats_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.lines)
-    }
 }
 
 /// Whatever keeps the emitted code mapped; dropping the last clone of the module frees it.

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+mod aligned;
 pub mod describe;
 pub mod graph;
 pub mod ids;

@@ -3,16 +3,17 @@
 //! Kernels write to it through pointers that are computed once, so it hands out no references that could go stale: only
 //! its owner turns ranges into slices, while nothing runs.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use incept_ir::abi::AlignedBytes;
 use incept_ir::plan::ALIGNMENT;
 
 /// A block of zeroed memory, aligned to [`ALIGNMENT`].
 #[derive(Debug)]
 pub struct Arena {
     start: NonNull<u8>,
-    layout: Layout,
+    /// Where `start` points to; never touched again but to be freed.
+    memory: AlignedBytes,
 }
 
 // SAFETY: the block is owned memory without thread affinity, and no method hands out access without a borrow of `self`
@@ -26,23 +27,20 @@ impl Arena {
     /// memory.
     #[must_use]
     pub fn new(bytes: usize) -> Option<Self> {
-        let size = bytes.max(1).checked_next_multiple_of(ALIGNMENT)?;
-        let layout = Layout::from_size_align(size, ALIGNMENT).ok()?;
-        // SAFETY: the layout's size is at least `ALIGNMENT`, so not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Self { start, layout })
+        let mut memory = AlignedBytes::zeroed(bytes.max(1).checked_next_multiple_of(ALIGNMENT)?)?;
+        Some(Self { start: NonNull::new(memory.bytes_mut().as_mut_ptr())?, memory })
     }
 
     /// The size in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.layout.size()
+        self.memory.len()
     }
 
     /// Whether there are no bytes; never so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.layout.size() == 0
+        self.memory.is_empty()
     }
 
     /// The first byte; valid for reads and writes of [`Arena::len`] bytes as long as the block lives.
@@ -55,7 +53,7 @@ impl Arena {
     #[must_use]
     pub fn floats(&self, count: usize) -> &[f32] {
         let count = count.min(self.len() / size_of::<f32>());
-        // SAFETY: in bounds by the line above, aligned to 64 bytes, initialised by `alloc_zeroed` and valid for any bits;
+        // SAFETY: in bounds by the line above, aligned to 64 bytes, initialised to zeros and valid for any bits;
         // kernels write only while the session is borrowed exclusively, so not during the life of this borrow.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<f32>(), count) }
     }
@@ -66,13 +64,6 @@ impl Arena {
         let count = self.len() / size_of::<f32>();
         // SAFETY: as in `floats`, and exclusive through `&mut self`.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast::<f32>(), count) }
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and freed only here.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 

@@ -129,7 +129,7 @@ pub(in crate::codegen::kernels) fn check_with(
     let mut linker = Linker::new(target);
     let (emitted, mut packed) = make(&mut linker, &weights, bias.as_deref());
     let linked = linker.finish().unwrap();
-    let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
+    let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes).unwrap();
     // What is left in scratch memory must not matter.
     scratch.floats_mut().fill(f32::NAN);
     let kernel = linked.kernel(emitted.kernel).unwrap();

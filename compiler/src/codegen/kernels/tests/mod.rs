@@ -103,7 +103,7 @@ fn run_family(family: Family, least: usize) {
                     Input::Packed(pack) => pack(&target),
                 })
                 .collect();
-            let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
+            let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes).unwrap();
             scratch.floats_mut().fill(f32::NAN);
             let operands: Vec<*mut u8> = case
                 .order
