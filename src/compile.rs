@@ -156,11 +156,21 @@ impl Planned {
     ///
     /// # Errors
     /// Where code cannot be emitted.
-    pub fn link(mut self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
+    pub fn link(self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
+        self.link_telling(target, options, None)
+    }
+
+    /// As [`Planned::link`]; somebody is told now and then that weights were read for the last time.
+    fn link_telling(
+        mut self,
+        target: Target,
+        options: &CompileOptions,
+        packed: Option<&(dyn Fn() + Sync)>,
+    ) -> Result<Compiled, Error> {
         let start = Instant::now();
         let model = self.plan.name.clone();
         let threads = options.threads.unwrap_or_else(incept_runtime::available_cores);
-        let link = codegen::LinkOptions { keep_text: options.keep_text, threads: Some(threads) };
+        let link = codegen::LinkOptions { keep_text: options.keep_text, threads: Some(threads), packed };
         // Perhaps the only reference: raw weights can then go while they are packed.
         let linked = codegen::link_with(std::mem::take(&mut self.plan), &target, link)
             .map_err(|source| Error::Codegen { model, source: Box::new(source) })?;
@@ -350,9 +360,9 @@ impl Model {
     pub fn compile(&self, options: &CompileOptions) -> Result<Compiled, Error> {
         let target = target(&options.target)?;
         let planned = self.plan(options)?;
-        // The passes have read the weights and made those that they changed; what is left is read once more, to be packed.
+        // Weights are read once more, to be packed: what of a mapped file was read need not stay.
         self.let_go();
-        planned.link(target, options)
+        planned.link_telling(target, options, Some(&|| self.let_go()))
     }
 
     /// The batch size of a model that allows no other: the first size of its first input.

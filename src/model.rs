@@ -68,7 +68,7 @@ pub struct Model {
     source: Source,
     body: Body,
     preprocess: Option<Preprocess>,
-    /// The hash of the file that it was read from; 0 for others.
+    /// The hash of the file that it was read from; 0 for others, and for large files, which are hashed when asked.
     hash: u128,
     /// The file that most of its bytes are in.
     file: Option<FileBytes>,
@@ -122,11 +122,11 @@ impl Model {
 
     fn load_onnx(path: &Path) -> Result<Self, Error> {
         let file = read(path)?;
-        let (name, hash) = (stem(path), plan_file::model_hash(file.bytes()));
+        let name = stem(path);
         let graph = onnx::import(file.bytes().clone(), &name)
             .map_err(|source| Error::Import { file: path.display().to_string(), source: Box::new(source) })?;
         let (source, body) = (Source::Onnx(path.into()), Body::Graph(graph));
-        Ok(Self { name, source, body, preprocess: None, hash, file: Some(file) })
+        Ok(Self { name, source, body, preprocess: None, hash: 0, file: Some(file) })
     }
 
     fn load_plan(path: &Path) -> Result<Self, Error> {
@@ -201,7 +201,10 @@ impl Model {
     /// that of the model that it was compiled from.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        self.hash
+        match (&self.source, &self.file) {
+            (Source::Onnx(_), Some(file)) => plan_file::model_hash(file.bytes()),
+            _ => self.hash,
+        }
     }
 
     /// How pictures are prepared for it, where the model says so.

@@ -189,7 +189,7 @@ fn check_place(
             Some(found) if found.dtype != DType::F32 => {
                 return broken(format!("{id} is {constant} of type {}, which steps cannot read", found.dtype));
             }
-            found => found.map(|found| found.bytes.len()),
+            found => found.map(|found| found.values.len()),
         },
     };
     match has {

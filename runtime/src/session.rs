@@ -399,13 +399,13 @@ fn constant_addresses(plan: &Plan) -> Result<(Vec<*const u8>, Vec<Arena>), Sessi
         let (Some(constant), Some(address)) = (plan.constants.get(id.index()), addresses.get_mut(id.index())) else {
             continue; // refused by `Layout::of`
         };
-        if constant.bytes.as_ptr().align_offset(incept_ir::plan::ALIGNMENT) == 0 {
-            *address = constant.bytes.as_ptr();
+        if constant.values.bytes().as_ptr().align_offset(incept_ir::plan::ALIGNMENT) == 0 {
+            *address = constant.values.bytes().as_ptr();
             continue;
         }
-        let bytes = constant.bytes.len();
+        let bytes = constant.values.len();
         let mut copy = Arena::new(bytes).ok_or(SessionError::Memory { what: "constants", bytes })?;
-        for (value, bytes) in copy.floats_mut().iter_mut().zip(constant.bytes.as_chunks::<4>().0) {
+        for (value, bytes) in copy.floats_mut().iter_mut().zip(constant.values.bytes().as_chunks::<4>().0) {
             *value = f32::from_le_bytes(*bytes);
         }
         *address = copy.start();

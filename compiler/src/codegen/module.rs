@@ -106,13 +106,15 @@ impl Listing {
 }
 
 /// What to keep beside the code.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LinkOptions {
+#[derive(Clone, Copy, Default)]
+pub struct LinkOptions<'a> {
     /// Keep the CLIF text of every function for the listing.
     pub keep_text: bool,
     /// How many threads emit code and pack weights; as many as the process may use where nothing is said. The module does
     /// not depend on it.
     pub threads: Option<NonZeroUsize>,
+    /// Is told from time to time, on any thread, that many megabytes of raw weights were read for the last time.
+    pub packed: Option<&'a (dyn Fn() + Sync)>,
 }
 
 /// Compiles a plan for this CPU. The plan should be verified ([`incept_ir::plan::verify`]).
@@ -130,7 +132,7 @@ pub fn link(plan: Arc<Plan>, target: &Target) -> Result<Linked, CodegenError> {
 ///
 /// # Errors
 /// As [`link`].
-pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Result<Linked, CodegenError> {
+pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> Result<Linked, CodegenError> {
     let mut weights = Weights::new(&plan, target);
     let mut places = Vec::with_capacity(plan.steps.len());
     // Equal specs share a kernel: the number of each step's, and the first step of each.
@@ -152,8 +154,9 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions) -> Resu
     }
     let (blocks, bytes) = weights.layout();
     let (plan, constants) = part(plan);
-    let packer = Packer { target, raw: Raw::new(constants, &blocks) };
-    let mut packed = AlignedBytes::zeroed(bytes);
+    let packer = Packer { target, raw: Raw::new(constants, &blocks, options.packed) };
+    let mut packed = AlignedBytes::zeroed(bytes)
+        .ok_or_else(|| CodegenError::Link(format!("there is not enough memory for {bytes} bytes of packed weights")))?;
     let kernels = work(&firsts, &blocks, &packer, packed.floats_mut(), target, options)?;
 
     let mut linker = Linker::new(target);
@@ -197,7 +200,7 @@ fn part(plan: Arc<Plan>) -> (Plan, Vec<PlanConstant>) {
     }
     for (constant, operand) in plan.constants.iter_mut().zip(operand) {
         if !operand {
-            constant.bytes = Default::default();
+            constant.values = Default::default();
         }
     }
     (plan, constants)
@@ -218,7 +221,7 @@ fn work(
     packer: &Packer<'_>,
     packed: &mut [f32],
     target: &Target,
-    options: LinkOptions,
+    options: LinkOptions<'_>,
 ) -> Result<Vec<Kernel>, CodegenError> {
     let cells: Vec<OnceLock<Kernel>> = specs.iter().map(|_| OnceLock::new()).collect();
     let failed: OnceLock<CodegenError> = OnceLock::new();

@@ -54,8 +54,8 @@ impl Builder {
             DType::F16 => data.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
             _ => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
         };
-        let bytes = Bytes::from(bytes);
-        self.plan.constants.push(PlanConstant { name: name.into(), dtype, sizes: sizes.to_vec(), bytes });
+        let values = Bytes::from(bytes).into();
+        self.plan.constants.push(PlanConstant { name: name.into(), dtype, sizes: sizes.to_vec(), values });
         ConstId::from_index(self.plan.constants.len() - 1)
     }
 
@@ -89,13 +89,13 @@ impl Builder {
 /// Runs a module with its one input and one output, each step's tasks in two parts.
 fn run(module: &CompiledModule, input: &[f32]) -> Vec<f32> {
     let plan = &module.plan;
-    let mut arena = AlignedBytes::zeroed(plan.memory.arena_bytes);
+    let mut arena = AlignedBytes::zeroed(plan.memory.arena_bytes).unwrap();
     arena.floats_mut().fill(f32::NAN);
     let outputs = plan.view(plan.outputs[0].view).unwrap().elements().unwrap();
     let mut output = vec![f32::NAN; outputs];
     let base = arena.bytes_mut().as_mut_ptr();
     for entry in &module.entries {
-        let mut scratch = AlignedBytes::zeroed(entry.scratch_bytes);
+        let mut scratch = AlignedBytes::zeroed(entry.scratch_bytes).unwrap();
         let operands: Vec<*mut u8> = entry
             .operands
             .iter()
@@ -293,7 +293,7 @@ fn broken_plans_are_refused_with_the_step() {
     assert!(refused(&|plan| plan.steps[2].inputs[0] = ViewId::new(999)).contains("no view of the plan"));
     assert!(refused(&|plan| plan.views[1].sizes[1] = 8).contains("s0"));
     assert!(refused(&|plan| plan.views[0].strides[0] = usize::MAX / 2).contains("too large"));
-    assert!(refused(&|plan| plan.constants[0].bytes = Bytes::from_static(b"abc")).contains("3 bytes"));
+    assert!(refused(&|plan| plan.constants[0].values = Bytes::from_static(b"abc").into()).contains("3 bytes"));
     assert!(refused(&|plan| plan.steps[6].kind = StepKind::Softmax { axis: 7 }).contains("no such axis"));
     let message = refused(&|plan| {
         plan.constants[1].dtype = DType::I32;

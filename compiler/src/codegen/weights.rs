@@ -4,7 +4,8 @@
 //! Constants that steps read as plain operands go there too, widened to `f32`, so that the runtime never reads a
 //! constant's own bytes. Blocks are filled in any order, on any thread: each is a slice of its own.
 
-use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -131,7 +132,15 @@ impl<'a> Weights<'a> {
 
 /// The constants of a plan while they are packed. The bytes of each are let go once the last block that is made of them is
 /// filled, so that raw and packed weights are never all there at once.
-pub(super) struct Raw(Vec<Mutex<Held>>);
+pub(super) struct Raw<'a> {
+    cells: Vec<Mutex<Held>>,
+    /// Bytes that were let go since somebody was last told.
+    gone: AtomicUsize,
+    tell: Option<&'a (dyn Fn() + Sync)>,
+}
+
+/// After how many bytes somebody is told.
+const TELL: usize = 4 << 20;
 
 struct Held {
     constant: PlanConstant,
@@ -143,31 +152,37 @@ fn held(cell: &Mutex<Held>) -> MutexGuard<'_, Held> {
     cell.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Raw {
-    /// Constants that these blocks are made of.
-    pub fn new(constants: Vec<PlanConstant>, blocks: &[Block]) -> Self {
+impl<'a> Raw<'a> {
+    /// Constants that these blocks are made of, and who is told that some were let go.
+    pub fn new(constants: Vec<PlanConstant>, blocks: &[Block], tell: Option<&'a (dyn Fn() + Sync)>) -> Self {
         let mut cells: Vec<Held> = constants.into_iter().map(|constant| Held { constant, uses: 0 }).collect();
         for id in blocks.iter().flat_map(Block::constants) {
             if let Some(cell) = cells.get_mut(id.index()) {
                 cell.uses += 1;
             }
         }
-        Self(cells.into_iter().map(Mutex::new).collect())
+        Self { cells: cells.into_iter().map(Mutex::new).collect(), gone: AtomicUsize::new(0), tell }
     }
 
     /// A constant; its bytes are a counted reference.
     fn get(&self, id: ConstId) -> Result<PlanConstant, CodegenError> {
-        let cell = self.0.get(id.index()).ok_or(CodegenError::Internal("a constant that the plan does not have"))?;
+        let cell =
+            self.cells.get(id.index()).ok_or(CodegenError::Internal("a constant that the plan does not have"))?;
         Ok(held(cell).constant.clone())
     }
 
     /// A block has been filled.
     fn done(&self, block: &Block) {
-        for cell in block.constants().iter().filter_map(|id| self.0.get(id.index())) {
+        for cell in block.constants().iter().filter_map(|id| self.cells.get(id.index())) {
             let mut cell = held(cell);
             cell.uses = cell.uses.saturating_sub(1);
             if cell.uses == 0 {
-                cell.constant.bytes = Bytes::new();
+                let bytes = std::mem::take(&mut cell.constant.values).len();
+                let gone = self.gone.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                if let (Some(tell), true) = (self.tell, gone >= TELL) {
+                    self.gone.store(0, Ordering::Relaxed);
+                    tell();
+                }
             }
         }
     }
@@ -176,7 +191,7 @@ impl Raw {
 /// Fills packed memory from a plan's constants.
 pub(super) struct Packer<'a> {
     pub target: &'a Target,
-    pub raw: Raw,
+    pub raw: Raw<'a>,
 }
 
 /// Cuts packed memory into the slices of its blocks, in their order.
@@ -259,29 +274,43 @@ fn constant(plan: &Plan, id: ConstId) -> Result<&PlanConstant, CodegenError> {
 fn elements(constant: &PlanConstant) -> Result<usize, CodegenError> {
     let elements = constant.sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
     let bytes = elements.and_then(|elements| elements.checked_mul(constant.dtype.bytes()));
-    elements.filter(|_| bytes == Some(constant.bytes.len())).ok_or_else(|| CodegenError::Constant {
+    elements.filter(|_| bytes == Some(constant.values.len())).ok_or_else(|| CodegenError::Constant {
         name: constant.name.clone(),
-        reason: format!("{} bytes do not hold sizes {:?}", constant.bytes.len(), constant.sizes),
+        reason: format!("{} bytes do not hold sizes {:?}", constant.values.len(), constant.sizes),
     })
 }
 
-/// A constant's elements as `f32`; borrowed where they are that already and lie aligned.
-fn widened(constant: &PlanConstant) -> Result<Cow<'_, [f32]>, CodegenError> {
-    let bytes: &[u8] = &constant.bytes;
+/// A constant's elements as `f32`.
+enum Floats {
+    /// They lie in memory as such, aligned.
+    There(Bytes),
+    Copied(Vec<f32>),
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::There(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_default(),
+            Self::Copied(values) => values,
+        }
+    }
+}
+
+/// A constant's elements, computed for the moment where they are not there yet.
+fn widened(constant: &PlanConstant) -> Result<Floats, CodegenError> {
     elements(constant)?;
+    let bytes = constant.values.compute();
     match constant.dtype {
+        DType::F32 if bytemuck::try_cast_slice::<u8, f32>(&bytes).is_ok() => Ok(Floats::There(bytes)),
         DType::F32 => {
-            if cfg!(target_endian = "little")
-                && let Ok(floats) = bytemuck::try_cast_slice(bytes)
-            {
-                return Ok(Cow::Borrowed(floats));
-            }
             let (words, _) = bytes.as_chunks::<4>();
-            Ok(Cow::Owned(words.iter().map(|word| f32::from_le_bytes(*word)).collect()))
+            Ok(Floats::Copied(words.iter().map(|word| f32::from_le_bytes(*word)).collect()))
         }
         DType::F16 => {
             let (words, _) = bytes.as_chunks::<2>();
-            Ok(Cow::Owned(words.iter().map(|word| half::f16::from_le_bytes(*word).to_f32()).collect()))
+            Ok(Floats::Copied(words.iter().map(|word| half::f16::from_le_bytes(*word).to_f32()).collect()))
         }
         other => Err(CodegenError::Constant {
             name: constant.name.clone(),

@@ -175,7 +175,7 @@ impl<'graph> Draft<'graph> {
             name: name.into(),
             dtype: tensor.dtype(),
             sizes: tensor.sizes().to_vec(),
-            bytes: tensor.bytes().clone(),
+            values: tensor.values().clone(),
         });
         ConstId::from_index(self.constants.len() - 1)
     }
@@ -298,7 +298,7 @@ impl<'graph> Draft<'graph> {
         let Some(constant) = self.constants.get(id.index()) else {
             return refuse(format!("internal: no constant {id}"));
         };
-        let (values, _) = constant.bytes.as_chunks::<4>();
+        let (values, _) = constant.values.bytes().as_chunks::<4>();
         let turned = layout::permute(view, order);
         let mut bytes: Vec<u8> = Vec::with_capacity(turned.elements().unwrap_or(0).saturating_mul(4));
         let mut index = vec![0usize; turned.sizes.len()];

@@ -6,7 +6,7 @@
 use incept_ir::graph::{Graph, GraphError, NewValue, Patch, Provenance};
 use incept_ir::ids::{NodeId, ValueId};
 use incept_ir::ops::{BatchNorm, Conv, Op};
-use incept_ir::tensor::{Tensor, TensorError};
+use incept_ir::tensor::{Tensor, TensorError, narrow};
 use incept_ir::types::{DType, Dim};
 use smallvec::SmallVec;
 
@@ -203,15 +203,14 @@ impl<'graph> Target<'graph> {
             let old = old.as_ref().map_or(0.0, |bias| bias[channel]);
             bias.push(narrow(old * factor + shift));
         }
-        let weights = if affine.only_shifts() {
-            None
-        } else {
-            let Some(weights) = self
-                .scaled(&affine.factors, |weights, factors, channel, row| scale_row(weights, factors[channel], row))
-            else {
-                return Ok(None);
-            };
-            Some(weights)
+        // A run of one factor is all that makes an output channel.
+        let run = self.weights.elements().checked_div(self.channels).unwrap_or(0);
+        let weights = match affine.only_shifts() {
+            true => None,
+            false => match self.scaled(affine.factors.clone(), run)? {
+                None => return Ok(None),
+                weights => weights,
+            },
         };
         self.rebuilt(patch, self.inputs[0].into(), weights, bias, fallback, provenance)
     }
@@ -232,7 +231,8 @@ impl<'graph> Target<'graph> {
         let first = |channel: usize| channel / per_group * depth;
         let old = self.bias.map(Tensor::to_f64);
         let mut bias = Vec::with_capacity(self.channels);
-        let (all, _) = self.weights.bytes().as_chunks::<4>();
+        let bytes = self.weights.values().compute();
+        let (all, _) = bytes.as_chunks::<4>();
         for channel in 0..self.channels {
             let row = &all[channel * depth * taps..][..depth * taps];
             let start = old.as_ref().map_or(0.0, |bias| bias[channel]);
@@ -242,40 +242,35 @@ impl<'graph> Target<'graph> {
             });
             bias.push(narrow(sum));
         }
-        let weights = if affine.only_shifts() {
-            None
-        } else {
-            let Some(weights) = self.scaled(&affine.factors, |weights, factors, channel, row| {
-                let factors = &factors[first(channel)..][..depth];
-                weights.chunks(taps.max(1)).zip(factors).all(|(taps, factor)| scale_row(taps, *factor, row))
-            }) else {
-                return Ok(None);
-            };
-            Some(weights)
+        let weights = match affine.only_shifts() {
+            true => None,
+            false => {
+                let of_channel = |channel: usize| &affine.factors[first(channel)..][..depth];
+                match self.scaled((0..self.channels).flat_map(of_channel).copied().collect(), taps)? {
+                    None => return Ok(None),
+                    weights => weights,
+                }
+            }
         };
         self.rebuilt(patch, x, weights, bias, fallback, provenance)
     }
 
-    /// The new weights, row by row; `None` where one is not finite.
-    fn scaled(
-        &self,
-        factors: &[f64],
-        row: impl Fn(&[[u8; 4]], &[f64], usize, &mut Vec<f32>) -> bool,
-    ) -> Option<Vec<f32>> {
-        // Read as bytes: in a file they need not be aligned, and a copy of all weights would cost as much as the folding.
-        let (weights, _) = self.weights.bytes().as_chunks::<4>();
-        let mut scaled = Vec::with_capacity(weights.len());
-        let length = weights.len().checked_div(self.channels).unwrap_or(0);
-        (0..self.channels)
-            .all(|channel| row(&weights[channel * length..][..length], factors, channel, &mut scaled))
-            .then_some(scaled)
+    /// The weights, each run of them times its factor; `None` where one would not be finite: an infinite weight makes a NaN
+    /// of a zero.
+    fn scaled(&self, factors: Vec<f64>, run: usize) -> Result<Option<Tensor>, GraphError> {
+        let scaled = self.weights.scaled(factors, run).map_err(|error| self.failed(error))?;
+        Ok(scaled.values().all_f32(all_finite).then_some(scaled))
+    }
+
+    fn failed(&self, error: TensorError) -> GraphError {
+        GraphError::Op { node: self.name.to_owned(), op: "conv", source: Box::new(error.into()) }
     }
 
     fn rebuilt(
         &self,
         patch: &mut Patch,
         x: NewValue,
-        weights: Option<Vec<f32>>,
+        weights: Option<Tensor>,
         bias: Vec<f32>,
         fallback: &str,
         provenance: Provenance,
@@ -283,21 +278,13 @@ impl<'graph> Target<'graph> {
         if !all_finite(&bias) {
             return Ok(None);
         }
-        let failed = |error: TensorError| GraphError::Op {
-            node: self.name.to_owned(),
-            op: "conv",
-            source: Box::new(error.into()),
-        };
         let weights = match weights {
             None => NewValue::Old(self.inputs[1]),
-            Some(values) => {
-                let tensor = Tensor::from_f32(self.weights.sizes(), values).map_err(failed)?;
-                patch.constant(self.weight_name, tensor, provenance.clone())
-            }
+            Some(weights) => patch.constant(self.weight_name, weights, provenance.clone()),
         };
         let mut inputs = vec![x, weights];
         if self.bias.is_some() || bias.iter().any(|value| *value != 0.0) {
-            let tensor = Tensor::from_f32(&[bias.len()], bias).map_err(failed)?;
+            let tensor = Tensor::from_f32(&[bias.len()], bias).map_err(|error| self.failed(error))?;
             inputs.push(patch.constant(self.bias_name.unwrap_or(fallback), tensor, provenance.clone()));
         }
         let residual = self.inputs.last().filter(|_| self.conv.residual);
@@ -309,19 +296,6 @@ impl<'graph> Target<'graph> {
 /// Values rounded to the nearest f32.
 pub(super) fn narrowed(values: &[f64]) -> Vec<f32> {
     values.iter().copied().map(narrow).collect()
-}
-
-/// The one rounding of a folded value.
-#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is the purpose")]
-fn narrow(value: f64) -> f32 {
-    value as f32
-}
-
-/// Appends scaled weights; false where one is not finite: an infinite weight makes a NaN of a zero.
-fn scale_row(weights: &[[u8; 4]], factor: f64, to: &mut Vec<f32>) -> bool {
-    let start = to.len();
-    to.extend(weights.iter().map(|weight| narrow(f64::from(f32::from_le_bytes(*weight)) * factor)));
-    all_finite(&to[start..])
 }
 
 /// Whether all values are finite. Looks at all of them, so that the loop is vectorised.

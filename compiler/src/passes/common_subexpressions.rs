@@ -20,9 +20,6 @@ pub const PASS: Pass = Pass {
     rule: unify_readers,
 };
 
-/// Bytes of a constant that tell it from most others.
-const TELLING_BYTES: usize = 64;
-
 fn unify_readers(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), GraphError> {
     let node = rewriter.graph().node(id)?;
     // What reads constants alone is folded instead.
@@ -68,8 +65,8 @@ fn fingerprint(graph: &Graph, id: NodeId) -> Result<u64, GraphError> {
     for input in graph.node_inputs(id) {
         match graph.constant(input) {
             Some(tensor) => {
-                let bytes = tensor.bytes();
-                (tensor.sizes(), &bytes[..bytes.len().min(TELLING_BYTES)]).hash(&mut hasher);
+                tensor.sizes().hash(&mut hasher);
+                tensor.values().tell(&mut hasher);
             }
             None => input.hash(&mut hasher),
         }

@@ -333,20 +333,18 @@ impl Graph {
     /// Every use of a value by a node, in the order of ids and slots. Graph outputs are not among them.
     #[must_use]
     pub fn uses(&self, id: ValueId) -> SmallVec<[Use; 4]> {
-        let Some(place) = self.value(id).ok().and_then(|value| self.place(value.producer).ok()) else {
-            return SmallVec::new();
-        };
-        let mut uses: SmallVec<[Use; 4]> = self
-            .inner
-            .edges_directed(place, Direction::Outgoing)
-            .filter(|edge| edge.weight().value == id)
-            .filter_map(|edge| {
-                let node = self.inner.node_weight(edge.target())?.0;
-                Some(Use { node, slot: edge.weight().slot as usize })
-            })
-            .collect();
+        let mut uses: SmallVec<[Use; 4]> = self.unordered_uses(id).collect();
         uses.sort_unstable_by_key(|found| (found.node, found.slot));
         uses
+    }
+
+    fn unordered_uses(&self, id: ValueId) -> impl Iterator<Item = Use> {
+        let place = self.value(id).ok().and_then(|value| self.place(value.producer).ok());
+        let edges = place.into_iter().flat_map(|place| self.inner.edges_directed(place, Direction::Outgoing));
+        edges.filter(move |edge| edge.weight().value == id).filter_map(|edge| {
+            let node = self.inner.node_weight(edge.target())?.0;
+            Some(Use { node, slot: edge.weight().slot as usize })
+        })
     }
 
     /// Whether a value is a graph output.
@@ -355,11 +353,12 @@ impl Graph {
         self.outputs.iter().any(|output| output.value == id)
     }
 
-    /// The one use of a value that nothing else reads: neither another slot nor the caller.
+    /// The one use of a value that nothing else reads: neither another slot nor the caller. Does not look at more than two.
     #[must_use]
     pub fn only_use(&self, id: ValueId) -> Option<Use> {
-        match self.uses(id).as_slice() {
-            [only] if !self.is_output(id) => Some(*only),
+        let mut uses = self.unordered_uses(id);
+        match (uses.next(), uses.next()) {
+            (Some(only), None) if !self.is_output(id) => Some(only),
             _ => None,
         }
     }
@@ -372,9 +371,7 @@ impl Graph {
     /// Whether the caller or a node reads a value. Does not look at more than one reader.
     #[must_use]
     pub fn is_read(&self, id: ValueId) -> bool {
-        let place = self.value(id).ok().and_then(|value| self.place(value.producer).ok());
-        let mut readers = place.into_iter().flat_map(|place| self.inner.edges_directed(place, Direction::Outgoing));
-        readers.any(|edge| edge.weight().value == id) || self.is_output(id)
+        self.unordered_uses(id).next().is_some() || self.is_output(id)
     }
 
     fn rank(&self, id: NodeId) -> u64 {

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use petgraph::Direction;
 use petgraph::visit::EdgeRef;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -243,13 +244,11 @@ impl Graph {
     }
 
     fn disconnect(&mut self, value: ValueId, node: NodeId, slot: usize) {
-        let (Ok(from), Ok(to)) = (self.value(value).and_then(|found| self.place(found.producer)), self.place(node))
-        else {
-            return;
-        };
+        let Ok(to) = self.place(node) else { return };
+        // From the reader's side: a node reads few values, but a value may have many readers.
         let edge = self
             .inner
-            .edges_connecting(from, to)
+            .edges_directed(to, Direction::Incoming)
             .find(|edge| edge.weight().value == value && edge.weight().slot as usize == slot)
             .map(|edge| edge.id());
         if let Some(edge) = edge {

@@ -148,7 +148,7 @@ pub fn model_hash(model: &[u8]) -> u128 {
     xxh3_128(model)
 }
 
-/// Writes a plan. The plan's constants are written from where they lie; nothing of their size is allocated.
+/// Writes a plan. Its constants are written from where they lie, or computed one after the other.
 ///
 /// # Errors
 /// Where the plan breaks an invariant, or the writer fails.
@@ -157,7 +157,7 @@ pub fn encode(plan: &Plan, model_hash: u128, out: &mut impl Write) -> Result<(),
     let metadata = postcard::to_stdvec(plan).map_err(|error| PlanFileError::Metadata(error.to_string()))?;
     let mut length = HEADER_BYTES + metadata.len();
     for constant in &plan.constants {
-        length += gap(length) + constant.bytes.len();
+        length += gap(length) + constant.values.len();
     }
     let mut header =
         Header { version: VERSION, length: length as u64, checksum: 0, model_hash, metadata: metadata.len() as u64 };
@@ -181,8 +181,8 @@ fn body(plan: &Plan, metadata: &[u8], mut take: impl FnMut(&[u8]) -> io::Result<
     let mut at = HEADER_BYTES + metadata.len();
     for constant in &plan.constants {
         take(&[0; ALIGNMENT][..gap(at)])?;
-        take(&constant.bytes)?;
-        at += gap(at) + constant.bytes.len();
+        take(&constant.values.compute())?;
+        at += gap(at) + constant.values.len();
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ pub fn decode(bytes: &Bytes) -> Result<Plan, PlanFileError> {
         if stop > bytes.len() {
             return Err(malformed(&format!("constant `{}` lies beyond the file", constant.name)));
         }
-        constant.bytes = bytes.slice(start..stop);
+        constant.values = bytes.slice(start..stop).into();
         at = stop;
     }
     if at != bytes.len() {
@@ -263,8 +263,8 @@ mod tests {
         assert_eq!(Header::read(&bytes).unwrap().model_hash, 7);
         let range = bytes.as_ptr_range();
         for constant in &read.constants {
-            assert!(range.contains(&constant.bytes.as_ptr()));
-            assert_eq!((constant.bytes.as_ptr() as usize - bytes.as_ptr() as usize) % ALIGNMENT, 0);
+            assert!(range.contains(&constant.values.bytes().as_ptr()));
+            assert_eq!((constant.values.bytes().as_ptr() as usize - bytes.as_ptr() as usize) % ALIGNMENT, 0);
         }
     }
 

@@ -22,12 +22,12 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use step::{Binary, CopyKind, PoolKind, Step, StepKind};
 pub use tuning::{Algorithm, Tuned, Tuning};
 
 pub use crate::ids::{BufferId, ConstId, StepId, ViewId};
+use crate::tensor::Values;
 use crate::types::DType;
 
 /// Every arena buffer and every constant starts at a multiple of this many bytes.
@@ -248,7 +248,7 @@ pub fn channels_last(sizes: &[usize; 4]) -> Vec<usize> {
     vec![height.saturating_mul(row), 1, row, channels]
 }
 
-/// A constant: type, sizes and raw little-endian bytes. Saved beside the plan's metadata, not within it.
+/// A constant: type, sizes and elements. Saved beside the plan's metadata, not within it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanConstant {
     /// The source's name for it.
@@ -257,9 +257,9 @@ pub struct PlanConstant {
     pub dtype: DType,
     /// The sizes.
     pub sizes: Vec<usize>,
-    /// The bytes, perhaps in a mapped file.
+    /// The elements, perhaps in a mapped file, perhaps not computed yet.
     #[serde(skip)]
-    pub bytes: Bytes,
+    pub values: Values,
 }
 
 /// How large the arena is, and how far that is from the best.

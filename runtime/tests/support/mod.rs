@@ -97,7 +97,7 @@ pub fn plan() -> Plan {
             name: "c".into(),
             dtype: DType::F32,
             sizes: vec![1, N],
-            bytes: bytes::Bytes::from(bytes).slice(1..),
+            values: bytes::Bytes::from(bytes).slice(1..).into(),
         }],
         steps: vec![step("add", &[0, 1], &[2]), step("multiply", &[2, 0], &[3]), step("total", &[2], &[4])],
         regions: Region::each(3),
@@ -118,7 +118,7 @@ pub fn module_of(plan: Plan) -> CompiledModule {
         name: "by_hand".into(),
     };
     let view = |id| Operand::View(ViewId::new(id));
-    let mut packed = AlignedBytes::zeroed(64);
+    let mut packed = AlignedBytes::zeroed(64).unwrap();
     packed.floats_mut()[8] = 2.0;
     CompiledModule {
         plan: Arc::new(plan),

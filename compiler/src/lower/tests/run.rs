@@ -28,7 +28,7 @@ pub(super) fn run_backwards(plan: &Plan, inputs: &[Tensor]) -> Vec<Tensor> {
 
 fn run_in_order(plan: &Plan, inputs: &[Tensor], order: impl Iterator<Item = usize>) -> Vec<Tensor> {
     let constants = plan.constants.iter().map(|constant| {
-        let tensor = Tensor::from_bytes(constant.dtype, &constant.sizes, constant.bytes.clone()).unwrap();
+        let tensor = Tensor::from_bytes(constant.dtype, &constant.sizes, constant.values.compute()).unwrap();
         tensor.cast(DType::F32).unwrap()
     });
     let length = |id: ViewId| plan.views[id.index()].elements().unwrap();

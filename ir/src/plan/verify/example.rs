@@ -55,7 +55,12 @@ impl Builder {
         let bytes = sizes.iter().product::<usize>() * dtype.bytes();
         let id = ConstId::from_index(self.plan.constants.len());
         let bytes: Bytes = (0..bytes).map(|byte| (byte % 32) as u8).collect::<Vec<u8>>().into();
-        self.plan.constants.push(PlanConstant { name: format!("w{id}"), dtype, sizes: sizes.into(), bytes });
+        self.plan.constants.push(PlanConstant {
+            name: format!("w{id}"),
+            dtype,
+            sizes: sizes.into(),
+            values: bytes.into(),
+        });
         id
     }
 

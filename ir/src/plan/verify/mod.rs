@@ -242,9 +242,9 @@ fn constants(plan: &Plan) -> Result<(), PlanError> {
     for (index, constant) in plan.constants.iter().enumerate() {
         let id = ConstId::from_index(index);
         match byte_length(constant.dtype, &constant.sizes) {
-            Ok(needed) if needed == constant.bytes.len() && needed > 0 => {}
+            Ok(needed) if needed == constant.values.len() && needed > 0 => {}
             Ok(needed) => {
-                return broken(5, format!("{id} has {} bytes but needs {needed}", constant.bytes.len()));
+                return broken(5, format!("{id} has {} bytes but needs {needed}", constant.values.len()));
             }
             Err(error) => return broken(5, format!("{id}: {error}")),
         }
@@ -264,8 +264,8 @@ fn constants(plan: &Plan) -> Result<(), PlanError> {
         if found.dtype != DType::F32 {
             return broken(5, format!("{id} is {constant}, which holds {}", found.dtype));
         }
-        if found.bytes.len() != buffer.bytes {
-            return broken(5, format!("{id} has {} bytes but {constant} has {}", buffer.bytes, found.bytes.len()));
+        if found.values.len() != buffer.bytes {
+            return broken(5, format!("{id} has {} bytes but {constant} has {}", buffer.bytes, found.values.len()));
         }
     }
     Ok(())

@@ -1,15 +1,20 @@
 //! Constant tensors: a type, a shape and bytes.
 //!
 //! The bytes are shared and may lie in a mapped file, so cloning a tensor or taking a weight out of a model copies
-//! nothing. Little-endian, row-major, not necessarily aligned to the element size.
+//! nothing; those that are made of other tensors' may not have been computed yet ([`Values`]). Little-endian, row-major, not
+//! necessarily aligned to the element size.
 //!
-//! Invariant: `bytes.len() == product(sizes) * dtype.bytes()`, checked by every constructor.
+//! Invariant: `values.len() == product(sizes) * dtype.bytes()`, checked by every constructor.
+
+mod values;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::types::{DType, MAX_ELEMENTS, MAX_RANK, Shape, TensorType};
+pub use values::{Recipe, Values};
 
 /// Why a tensor could not be made or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +58,7 @@ pub enum TensorError {
 pub struct Tensor {
     dtype: DType,
     sizes: Vec<usize>,
-    bytes: Bytes,
+    values: Values,
 }
 
 impl Tensor {
@@ -62,12 +67,20 @@ impl Tensor {
     /// # Errors
     /// Where the length is not what the shape needs, or the shape is too large.
     pub fn from_bytes(dtype: DType, sizes: &[usize], bytes: Bytes) -> Result<Self, TensorError> {
-        let needed = byte_length(dtype, sizes)?;
-        if needed != bytes.len() {
+        Self::from_values(dtype, sizes, bytes.into())
+    }
+
+    /// A tensor of these values.
+    ///
+    /// # Errors
+    /// Where the length is not what the shape needs, or the shape is too large.
+    pub fn from_values(dtype: DType, sizes: &[usize], values: Values) -> Result<Self, TensorError> {
+        let (needed, given) = (byte_length(dtype, sizes)?, values.len());
+        if needed != given {
             let ty = TensorType::new(dtype, Shape::fixed(sizes));
-            return Err(TensorError::Length { ty, needed, given: bytes.len() });
+            return Err(TensorError::Length { ty, needed, given });
         }
-        Ok(Self { dtype, sizes: sizes.to_vec(), bytes })
+        Ok(Self { dtype, sizes: sizes.to_vec(), values })
     }
 
     /// A tensor of `f32`.
@@ -89,7 +102,8 @@ impl Tensor {
     /// A scalar (rank 0) `f32`.
     #[must_use]
     pub fn scalar(value: f32) -> Self {
-        Self { dtype: DType::F32, sizes: Vec::new(), bytes: Bytes::copy_from_slice(&value.to_le_bytes()) }
+        let values = Bytes::copy_from_slice(&value.to_le_bytes()).into();
+        Self { dtype: DType::F32, sizes: Vec::new(), values }
     }
 
     /// The element type.
@@ -104,16 +118,22 @@ impl Tensor {
         &self.sizes
     }
 
-    /// The raw bytes.
+    /// The elements, which may not have been computed yet.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The raw bytes; computed where they are not there yet.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.values.bytes()
     }
 
     /// How many elements there are.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.bytes.len() / self.dtype.bytes()
+        self.values.len() / self.dtype.bytes()
     }
 
     /// The tensor's type.
@@ -127,7 +147,7 @@ impl Tensor {
     /// # Errors
     /// Where the number of elements differs.
     pub fn reshaped(&self, sizes: &[usize]) -> Result<Self, TensorError> {
-        Self::from_bytes(self.dtype, sizes, self.bytes.clone())
+        Self::from_values(self.dtype, sizes, self.values.clone())
     }
 
     /// Tensors of one element type one after the other along their first axis; all else is as in the first.
@@ -146,15 +166,35 @@ impl Tensor {
             if part.sizes.is_empty() || part.sizes.get(1..) != sizes.get(1..) {
                 return Err(TensorError::Parts { first: sizes, other: part.sizes.clone() });
             }
-            length = length.saturating_add(part.bytes.len());
+            length = length.saturating_add(part.values.len());
             count = count.saturating_add(part.sizes.first().copied().unwrap_or(0));
         }
         if let Some(first) = sizes.first_mut() {
             *first = count;
         }
+        if dtype == DType::F32
+            && let Some(values) = Values::recipe(Recipe::Joined(parts.to_vec()))
+        {
+            return Self::from_values(dtype, &sizes, values);
+        }
         let mut bytes: Vec<u8> = Vec::with_capacity(length);
-        parts.iter().for_each(|part| bytes.extend_from_slice(&part.bytes));
+        parts.iter().for_each(|part| bytes.extend_from_slice(part.bytes()));
         Self::from_bytes(dtype, &sizes, bytes.into())
+    }
+
+    /// The tensor's `f32` elements, each times a factor in `f64` and rounded once: neighbours in runs of `run` have the same
+    /// one. Computed when they are read.
+    ///
+    /// # Errors
+    /// Where the tensor does not hold `f32`, or there is not one factor for each run.
+    pub fn scaled(&self, factors: Vec<f64>, run: usize) -> Result<Self, TensorError> {
+        if self.dtype != DType::F32 {
+            return Err(TensorError::DType { found: self.dtype, wanted: "f32" });
+        }
+        let given = factors.len().saturating_mul(run).saturating_mul(DType::F32.bytes());
+        let values = Values::recipe(Recipe::Scaled { of: self.clone(), factors: Arc::from(factors), run });
+        let values = values.ok_or_else(|| TensorError::Length { ty: self.ty(), needed: self.values.len(), given })?;
+        Self::from_values(self.dtype, &self.sizes, values)
     }
 
     /// The values as `f32`: borrowed where the bytes are aligned, copied elsewhere.
@@ -165,9 +205,9 @@ impl Tensor {
         if self.dtype != DType::F32 {
             return Err(TensorError::DType { found: self.dtype, wanted: "f32" });
         }
-        Ok(match bytemuck::try_cast_slice(&self.bytes) {
+        Ok(match bytemuck::try_cast_slice(self.bytes()) {
             Ok(values) => Cow::Borrowed(values),
-            Err(_) => Cow::Owned(chunks(&self.bytes, f32::from_le_bytes).collect()),
+            Err(_) => Cow::Owned(chunks(self.bytes(), f32::from_le_bytes).collect()),
         })
     }
 
@@ -177,9 +217,9 @@ impl Tensor {
     /// Where the tensor holds floats.
     pub fn to_i64(&self) -> Result<Vec<i64>, TensorError> {
         Ok(match self.dtype {
-            DType::I64 => chunks(&self.bytes, i64::from_le_bytes).collect(),
-            DType::I32 => chunks(&self.bytes, i32::from_le_bytes).map(i64::from).collect(),
-            DType::U8 | DType::Bool => self.bytes.iter().map(|byte| i64::from(*byte)).collect(),
+            DType::I64 => chunks(self.bytes(), i64::from_le_bytes).collect(),
+            DType::I32 => chunks(self.bytes(), i32::from_le_bytes).map(i64::from).collect(),
+            DType::U8 | DType::Bool => self.bytes().iter().map(|byte| i64::from(*byte)).collect(),
             found => return Err(TensorError::DType { found, wanted: "an integer type" }),
         })
     }
@@ -188,13 +228,13 @@ impl Tensor {
     #[must_use]
     pub fn to_f64(&self) -> Vec<f64> {
         match self.dtype {
-            DType::F32 => chunks(&self.bytes, f32::from_le_bytes).map(f64::from).collect(),
-            DType::F64 => chunks(&self.bytes, f64::from_le_bytes).collect(),
-            DType::F16 => chunks(&self.bytes, half::f16::from_le_bytes).map(f64::from).collect(),
+            DType::F32 => chunks(self.bytes(), f32::from_le_bytes).map(f64::from).collect(),
+            DType::F64 => chunks(self.bytes(), f64::from_le_bytes).collect(),
+            DType::F16 => chunks(self.bytes(), half::f16::from_le_bytes).map(f64::from).collect(),
             #[allow(clippy::cast_precision_loss, reason = "documented: rounded above 2^53")]
-            DType::I64 => chunks(&self.bytes, i64::from_le_bytes).map(|value| value as f64).collect(),
-            DType::I32 => chunks(&self.bytes, i32::from_le_bytes).map(f64::from).collect(),
-            DType::U8 | DType::Bool => self.bytes.iter().map(|byte| f64::from(*byte)).collect(),
+            DType::I64 => chunks(self.bytes(), i64::from_le_bytes).map(|value| value as f64).collect(),
+            DType::I32 => chunks(self.bytes(), i32::from_le_bytes).map(f64::from).collect(),
+            DType::U8 | DType::Bool => self.bytes().iter().map(|byte| f64::from(*byte)).collect(),
         }
     }
 
@@ -206,6 +246,11 @@ impl Tensor {
     pub fn cast(&self, to: DType) -> Result<Self, TensorError> {
         if to == self.dtype {
             return Ok(self.clone());
+        }
+        if (self.dtype, to) == (DType::F16, DType::F32)
+            && let Some(values) = Values::recipe(Recipe::Widened(self.clone()))
+        {
+            return Self::from_values(to, &self.sizes, values);
         }
         let bytes = match (self.to_i64(), to) {
             (Ok(values), DType::I64) => owned_bytes(values),
@@ -232,6 +277,14 @@ fn cast_f64(values: Vec<f64>, to: DType) -> Bytes {
         DType::U8 => owned_bytes(values.into_iter().map(|value| value as u8).collect()),
         DType::Bool => owned_bytes(values.into_iter().map(|value| u8::from(value != 0.0)).collect()),
     }
+}
+
+/// The one rounding of a value that was computed in `f64`.
+#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is the purpose")]
+#[must_use]
+#[inline]
+pub fn narrow(value: f64) -> f32 {
+    value as f32
 }
 
 /// The bytes that `dtype` values of these sizes take.
