@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use incept_ir::graph::{Graph, GraphError, Patch, Provenance, Stage};
 use incept_ir::ids::NodeId;
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 /// A pass: its names, and its rule.
@@ -218,15 +219,9 @@ impl Rewriter<'_> {
     /// The source nodes of all of these, in order, each once.
     #[must_use]
     pub fn provenance(&self, nodes: &[NodeId]) -> Provenance {
-        let mut all: Vec<std::sync::Arc<str>> = Vec::new();
-        for node in nodes.iter().filter_map(|node| self.graph.node(*node).ok()) {
-            for name in node.provenance.iter() {
-                if !all.contains(name) {
-                    all.push(name.clone());
-                }
-            }
-        }
-        all.into()
+        let nodes = nodes.iter().filter_map(|node| self.graph.node(*node).ok());
+        let mut known = FxHashSet::default();
+        nodes.flat_map(|node| node.provenance.iter()).filter(|name| known.insert(*name)).cloned().collect()
     }
 
     fn names(&self, nodes: &[NodeId]) -> Vec<String> {

@@ -79,7 +79,7 @@ fn steps(strides: &PixelStrides) -> [i64; 2] {
 
 fn input(linker: &mut Linker, plan: &Plan, table: bool) -> Result<TileId, CodegenError> {
     let tile = InputTile {
-        grid: &plan.input,
+        grid: &plan.grids.input,
         n: plan.n,
         channels: plan.conv.input.channels,
         steps: steps(&plan.conv.input.strides),
@@ -99,7 +99,7 @@ fn output(
 ) -> Result<TileId, CodegenError> {
     let output = &plan.conv.outputs[segment.output];
     let tile = OutputTile {
-        grid: &plan.output,
+        grid: &plan.grids.output,
         n: plan.n,
         m: plan.m,
         position_step: bytes(plan.product_stride),
@@ -329,19 +329,16 @@ impl<'a> Driver<'a> {
     ) -> Result<(), CodegenError> {
         let plan = self.plan;
         let width = segment.vectors * plan.lanes;
-        let bias = nest.offset(self.weights, bytes(segment.weights));
-        let bias = nest.step(bias, panel, bytes(segment.panel_floats));
-        let weights = nest.offset(bias, bytes(width));
+        let packed = nest.offset(self.weights, bytes(segment.weights));
+        let packed = nest.step(packed, panel, bytes(segment.panel_floats));
         let (v, products) = (self.at(nest, plan.scratch.v), self.at(nest, plan.scratch.products));
-        let zeros = self.at(nest, plan.scratch.zeros);
-        let per_position = bytes(plan.conv.input.channels * width);
+        let per_position = bytes((1 + plan.conv.input.channels) * width);
         let (none, all) = (nest.int(0), nest.int(plan.positions as i64));
         nest.for_range(none, all, 1, |nest, position| {
-            let weights = nest.step(weights, position, per_position);
+            let start = nest.step(packed, position, per_position);
+            let weights = nest.offset(start, bytes(width));
             let v = nest.step(v, position, bytes(plan.v_stride));
             let products = nest.step(products, position, bytes(plan.product_stride));
-            let here = nest.builder().ins().icmp_imm_s(IntCC::Equal, position, plan.ones as i64);
-            let start = nest.builder().ins().select(here, bias, zeros);
             let ahead = nest.offset(weights, if plan.block == 1 { AHEAD } else { per_position });
             let larger = nest.int(plan.larger as i64);
             let (middle, from) = (nest.min(block.last, larger), nest.max(block.first, larger));

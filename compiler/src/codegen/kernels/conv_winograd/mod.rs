@@ -25,6 +25,7 @@
 mod drive;
 mod fold;
 pub mod grid;
+mod grids;
 pub mod pack;
 mod plan;
 pub mod program;

@@ -1,5 +1,6 @@
-//! The layout of packed weights: for each panel the bias of its channels, then the transformed weights
-//! `[position][input channel][channel of the panel]`, channels padded with zeros to whole vectors.
+//! The layout of packed weights: for each panel, for each position, what the bias of the panel's channels adds to their
+//! products, then the transformed weights `[input channel][channel of the panel]`; channels are padded with zeros to whole
+//! vectors.
 
 use super::WinogradSpec;
 use super::bad;
@@ -8,11 +9,14 @@ use super::plan::Plan;
 use super::program::Op;
 use crate::codegen::CodegenError;
 use crate::codegen::target::Target;
+use incept_ir::tensor::narrow;
 
-/// Output channels that are transformed at once.
+/// Output channels and input channels that are transformed at once.
 const WIDE: usize = 16;
+const DEEP: usize = 2;
 
-type Lanes = [f64; WIDE];
+/// One number of each of these filters: the output channels of the first input channel, then those of the next.
+type Lanes = [f64; WIDE * DEEP];
 
 /// How many floats [`pack`] writes.
 ///
@@ -48,8 +52,8 @@ pub fn pack(
         Some(folded) => (&folded[..], depth * conv.kernel[0] * conv.kernel[1]),
         None => (weights, filter),
     };
-    let program = Steps::new(&plan.weights);
-    let mut values = vec![[0.0; WIDE]; program.values];
+    let program = Steps::new(&plan.grids.weights);
+    let mut values = vec![[0.0; WIDE * DEEP]; program.values];
     let mut first_channel = 0;
     let mut output = 0;
     for segment in &plan.segments {
@@ -61,12 +65,14 @@ pub fn pack(
         let end = first_channel + conv.outputs[output].channels;
         for panel in 0..segment.count {
             let start = segment.weights + panel * segment.panel_floats;
-            let (start_row, panels) = out[start..start + segment.panel_floats].split_at_mut(width);
+            let panels = &mut out[start..start + segment.panel_floats];
             let base = first_channel + segment.channel + panel * width;
             let exist = width.min(end.saturating_sub(base));
-            start_row.fill(0.0);
-            if let Some(bias) = bias {
-                start_row[..exist].copy_from_slice(&bias[base..base + exist]);
+            for (row, factor) in panels.chunks_exact_mut((1 + depth) * width).zip(&plan.grids.ones) {
+                row[..width].fill(0.0);
+                for (start, bias) in row.iter_mut().zip(bias.iter().flat_map(|bias| &bias[base..base + exist])) {
+                    *start = narrow(factor * f64::from(*bias));
+                }
             }
             let filters = &weights[base * filter..(base + exist) * filter];
             program.panel(filters, panels, Shape { width, depth, exist }, &mut values);
@@ -150,19 +156,25 @@ impl Steps {
         for first in (0..width).step_by(WIDE) {
             let lanes = WIDE.min(width - first);
             let some = lanes.min(exist.saturating_sub(first));
-            for c in 0..depth {
-                values[..self.taps].fill([0.0; WIDE]);
+            values[..self.taps].fill([0.0; WIDE * DEEP]);
+            for c in (0..depth).step_by(DEEP) {
+                let deep = DEEP.min(depth - c);
                 for lane in 0..some {
                     let at = (first + lane) * filter + c * self.taps;
-                    for (value, weight) in values.iter_mut().zip(&filters[at..at + self.taps]) {
-                        value[lane] = f64::from(*weight);
+                    let weights = filters[at..at + deep * self.taps].chunks_exact(self.taps);
+                    for (lane, weights) in (lane..).step_by(WIDE).zip(weights) {
+                        for (value, weight) in values.iter_mut().zip(weights) {
+                            value[lane] = f64::from(*weight);
+                        }
                     }
                 }
                 self.run(values);
                 for (position, &result) in self.results.iter().enumerate() {
-                    let at = (position * depth + c) * width + first;
-                    for (out, value) in out[at..at + lanes].iter_mut().zip(&values[result]) {
-                        *out = *value as f32;
+                    let at = (position * (1 + depth) + 1 + c) * width + first;
+                    for (out, value) in out[at..].chunks_mut(width).zip(values[result].chunks(WIDE)).take(deep) {
+                        for (out, value) in out[..lanes].iter_mut().zip(value) {
+                            *out = narrow(*value);
+                        }
                     }
                 }
             }

@@ -1,9 +1,12 @@
 //! The choice of register tiles, blocks and tasks for one convolution; no code.
 
+use std::sync::Arc;
+
 use super::fold::{self, Fold};
-use super::program::{Op, Program};
-use super::transform::{Matrix, Transform};
-use super::{Cost, WinogradSpec, bad, grid::Grid, supports};
+use super::grid::Grid;
+use super::grids::Grids;
+use super::program::Op;
+use super::{Cost, WinogradSpec, bad, supports};
 use crate::codegen::CodegenError;
 use crate::codegen::kernels::Estimate;
 use crate::codegen::kernels::conv_direct::{ConvSpec, plan as direct};
@@ -35,7 +38,7 @@ pub(super) struct Segment {
     pub last_lanes: usize,
     /// Where the first panel starts, in floats of the packed weights.
     pub weights: usize,
-    /// Floats of one panel: bias, then transformed weights.
+    /// Floats of one panel: for each position what the bias adds, then the transformed weights.
     pub panel_floats: usize,
 }
 
@@ -77,13 +80,8 @@ pub(super) struct Plan {
     pub n: [usize; 2],
     /// Positions: products of a tile for each pair of channels.
     pub positions: usize,
-    /// The position at which a bias is added.
-    pub ones: usize,
-    /// The transforms of a vector of channels.
-    pub input: Grid,
-    pub output: Grid,
-    /// That of the weights.
-    pub weights: Grid,
+    /// The transforms.
+    pub grids: Arc<Grids>,
     /// Lanes of a vector.
     pub lanes: usize,
     /// Tiles of an image.
@@ -119,10 +117,6 @@ fn spread(floats: usize) -> usize {
     LINE * if lines.is_multiple_of(8) { lines + 1 } else { lines }
 }
 
-fn program(matrix: &Matrix) -> Result<Program, CodegenError> {
-    Program::new(matrix).ok_or(CodegenError::Internal("a transform has no program"))
-}
-
 impl Plan {
     /// Plans a convolution for a target.
     pub fn new(spec: &WinogradSpec, target: &Target) -> Result<Self, CodegenError> {
@@ -138,20 +132,8 @@ impl Plan {
             let (conv, fold) = fold::fold(&spec.conv, m).ok_or_else(large)?;
             (conv, Some(fold))
         };
-        let axis = |index: usize| {
-            let taps = conv.kernel[index];
-            Transform::new(m[index], taps).ok_or_else(|| bad(format!("there is no transform F({}, {taps})", spec.m)))
-        };
-        let (vertical, horizontal) = (axis(0)?, axis(1)?);
-        let n = [vertical.n(), horizontal.n()];
-        let grid = |pick: fn(&Transform) -> &Matrix| -> Result<Grid, CodegenError> {
-            Ok(Grid::new(&program(pick(&vertical))?, &program(pick(&horizontal))?))
-        };
-        let (input, output, weights) = (grid(|t| &t.input)?, grid(|t| &t.output)?, grid(|t| &t.weights)?);
-        let ones = match (vertical.ones(), horizontal.ones()) {
-            (Some(y), Some(x)) => y * n[1] + x,
-            _ => return Err(CodegenError::Internal("a transform without a point at 1")),
-        };
+        let grids = Grids::of(m, conv.kernel)?;
+        let n = grids.n;
         let tiles = [conv.out_height.div_ceil(m[0]), conv.out_width.div_ceil(m[1])];
         let all_tiles = conv.batch.checked_mul(tiles[0]).and_then(|t| t.checked_mul(tiles[1])).ok_or_else(large)?;
         let tile_stride = spread(conv.input.channels);
@@ -161,10 +143,7 @@ impl Plan {
             m,
             n,
             positions: n[0] * n[1],
-            ones,
-            input,
-            output,
-            weights,
+            grids,
             lanes: target.lanes(),
             tiles,
             all_tiles,
@@ -223,8 +202,8 @@ impl Plan {
                 let large = || bad("too many weights");
                 let panel_floats = self
                     .positions
-                    .checked_mul(depth)
-                    .and_then(|steps| steps.checked_add(1)?.checked_mul(width))
+                    .checked_mul(depth + 1)
+                    .and_then(|steps| steps.checked_mul(width))
                     .ok_or_else(large)?;
                 let (covered, left) = (count * width, channels - channel);
                 self.segments.push(Segment {
@@ -310,7 +289,7 @@ impl Plan {
                 Some(fold) => place(fold.bytes(self, (tiles / self.tiles[1] + 2).min(self.all_tiles))?)?,
                 None => 0,
             },
-            spill: place(vector * self.input.spills().max(self.output.spills()))?,
+            spill: place(vector * self.grids.input.spills().max(self.grids.output.spills()))?,
             v: place(self.positions.checked_mul(self.v_stride)?.checked_mul(4)?)?,
             products: place(self.positions.checked_mul(self.product_stride)?.checked_mul(4)?)?,
             size: 0,
@@ -332,9 +311,9 @@ impl Plan {
         let product = |factors: &[usize]| factors.iter().fold(1u64, |all, &factor| all.saturating_mul(factor as u64));
         let (channels, outputs) = (self.conv.input.channels, self.conv.out_channels());
         Cost {
-            input_flops: product(&[self.all_tiles, channels]).saturating_mul(flops(&self.input)),
+            input_flops: product(&[self.all_tiles, channels]).saturating_mul(flops(&self.grids.input)),
             product_flops: product(&[2, self.positions, self.all_tiles, channels, outputs]),
-            output_flops: product(&[self.all_tiles, outputs]).saturating_mul(flops(&self.output)),
+            output_flops: product(&[self.all_tiles, outputs]).saturating_mul(flops(&self.grids.output)),
             weight_bytes: product(&[4, self.floats]),
             blocks: self.blocks as u64,
         }
@@ -355,8 +334,8 @@ impl Plan {
         let pixels = self.m[0] * self.m[1];
         let vectors = |channels: usize| (self.all_tiles as f64) * channels.div_ceil(self.lanes) as f64;
         let outputs: usize = self.conv.outputs.iter().map(|output| output.channels.next_multiple_of(self.lanes)).sum();
-        let transforms = vectors(depth) * transform(&self.input, 2 * self.positions)
-            + vectors(outputs) * transform(&self.output, self.positions + pixels);
+        let transforms = vectors(depth) * transform(&self.grids.input, 2 * self.positions)
+            + vectors(outputs) * transform(&self.grids.output, self.positions + pixels);
         let weight_bytes = (self.floats as u64).saturating_mul(4).saturating_mul(self.blocks as u64);
         Estimate { cycles: products + transforms, weight_bytes }
     }

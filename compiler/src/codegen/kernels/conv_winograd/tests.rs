@@ -250,13 +250,13 @@ fn error(target: &Target, m: usize, taps: usize, channels: usize, outputs: usize
     let weights: Vec<f32> =
         (0..outputs * channels * taps * taps).map(|_| (normal(&mut numbers) * deviation) as f32).collect();
     let spec = WinogradSpec { conv, m };
-    let mut packed = AlignedBytes::zeroed(4 * packed_len(&spec, target).unwrap());
+    let mut packed = AlignedBytes::zeroed(4 * packed_len(&spec, target).unwrap()).unwrap();
     let len = packed.len() / 4;
     pack(&spec, target, &weights, None, &mut packed.floats_mut()[..len]).unwrap();
     let mut linker = Linker::new(target);
     let emitted = emit(&mut linker, &spec).unwrap();
     let linked = linker.finish().unwrap();
-    let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes);
+    let mut scratch = AlignedBytes::zeroed(emitted.scratch_bytes).unwrap();
     let mut out = vec![0.0f32; outputs * size * size];
     let operands = [input.as_mut_ptr().cast(), packed.bytes_mut().as_mut_ptr(), out.as_mut_ptr().cast::<u8>()];
     let scratch = scratch.bytes_mut().as_mut_ptr();
