@@ -21,7 +21,7 @@ use std::error::Error;
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use incept::{CompileOptions, Model, Session};
 use serde_json::json;
@@ -84,6 +84,7 @@ fn work() -> Result<(), Box<dyn Error>> {
     let compiled = model.compile(&arguments.options)?;
     let mut session = compiled.session()?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     // The graph and its buffers are not needed to run.
     drop(model);
 
@@ -94,6 +95,9 @@ fn work() -> Result<(), Box<dyn Error>> {
         "batch": arguments.batch,
         "steps": compiled.plan().steps.len(),
         "arena_bytes": session.arena_bytes(),
+        "optimize_ms": ms(compiled.times.optimize),
+        "lower_ms": ms(compiled.times.lower),
+        "link_ms": ms(compiled.times.link),
     });
     serve(&format!("ready {load_ms:.3} {facts}"), &mut session, &input)
 }

@@ -188,7 +188,7 @@ impl Linker {
         name: &str,
         build: impl FnOnce(&mut Nest<'_>) -> Result<(), CodegenError>,
     ) -> Result<KernelId, CodegenError> {
-        let isa = self.target.kernel_isa();
+        let isa = self.target.kernel_isa(false);
         let call_conv = isa.default_call_conv();
         let mut signature = Signature::new(call_conv);
         signature.params.push(AbiParam::new(I64));
@@ -198,7 +198,7 @@ impl Linker {
         let mut builder_ctx = FunctionBuilderContext::new();
         let mut nest = Nest::new(FunctionBuilder::new(&mut ctx.func, &mut builder_ctx), call_conv);
         build(&mut nest)?;
-        nest.finish(isa.frontend_config());
+        let isa = self.target.kernel_isa(nest.finish(isa.frontend_config()));
         let clif = self.keep_text.then(|| Box::new(ctx.func.clone()));
         let failed = |reason: String| CodegenError::Compile { name: name.to_owned(), reason };
         ctx.compile(&**isa, &mut ControlPlane::default()).map_err(|error| failed(format!("{:?}", error.inner)))?;
@@ -261,7 +261,7 @@ impl Linker {
     /// # Errors
     /// [`CodegenError::Link`] if there is not enough memory or it cannot be protected.
     pub fn finish(self) -> Result<Linked, CodegenError> {
-        let isa = self.target.kernel_isa().clone();
+        let isa = self.target.kernel_isa(false).clone();
         let call_conv = isa.default_call_conv();
         let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
         let memory =

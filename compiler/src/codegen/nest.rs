@@ -22,6 +22,7 @@ pub struct Nest<'a> {
     call_conv: CallConv,
     args: Value,
     callees: FxHashMap<TileId, FuncRef>,
+    works: bool,
 }
 
 impl<'a> Nest<'a> {
@@ -31,13 +32,21 @@ impl<'a> Nest<'a> {
         b.switch_to_block(entry);
         b.seal_block(entry);
         let args = b.block_params(entry)[0];
-        Self { b, call_conv, args, callees: FxHashMap::default() }
+        Self { b, call_conv, args, callees: FxHashMap::default(), works: false }
     }
 
-    pub(super) fn finish(mut self, config: TargetFrontendConfig) {
+    /// Ends the kernel. Says whether it [works](Self::works) on elements itself.
+    pub(super) fn finish(mut self, config: TargetFrontendConfig) -> bool {
         self.b.ins().return_(&[]);
         self.b.seal_all_blocks();
         self.b.finalize(config);
+        self.works
+    }
+
+    /// Says that this nest touches elements itself instead of leaving them to tiles: its registers are then allocated with
+    /// more care.
+    pub fn works(&mut self) {
+        self.works = true;
     }
 
     /// The builder itself, for what this type does not offer.

@@ -81,6 +81,7 @@ pub struct Target {
     l2: usize,
     tiles: OwnedTargetIsa,
     kernels: OwnedTargetIsa,
+    working_kernels: OwnedTargetIsa,
 }
 
 impl fmt::Debug for Target {
@@ -123,14 +124,16 @@ impl Target {
             return Err(CodegenError::Unsupported { asked: level.name(), missing: missing.join(", ") });
         }
         // The mid-end would sink FMAs below all loads of an unrolled body and spill: tiles keep their order.
-        let tiles = isa("none")?;
-        let kernels = isa("speed")?;
+        let tiles = isa("none", "backtracking")?;
+        // Loops around tiles: a spilled counter costs nothing beside a tile, a good allocation half of the time to load.
+        let kernels = isa("speed", "single_pass")?;
+        let working_kernels = isa("speed", "backtracking")?;
         #[cfg(target_arch = "x86_64")]
         let fused = std::is_x86_feature_detected!("fma");
         #[cfg(not(target_arch = "x86_64"))]
         let fused = true;
         let (l1, l2) = caches();
-        Ok(Self { level, fused, l1, l2, tiles, kernels })
+        Ok(Self { level, fused, l1, l2, tiles, kernels, working_kernels })
     }
 
     /// Every level that this CPU can run, narrowest first.
@@ -192,19 +195,20 @@ impl Target {
         &self.tiles
     }
 
-    /// The Cranelift back end that compiles kernels.
-    pub(crate) fn kernel_isa(&self) -> &OwnedTargetIsa {
-        &self.kernels
+    /// The Cranelift back end that compiles kernels: those that work on elements themselves, or those that call tiles.
+    pub(crate) fn kernel_isa(&self, works: bool) -> &OwnedTargetIsa {
+        if works { &self.working_kernels } else { &self.kernels }
     }
 }
 
-/// The host's Cranelift back end with an optimisation level of `none` or `speed`.
-fn isa(opt_level: &str) -> Result<OwnedTargetIsa, CodegenError> {
+/// The host's Cranelift back end with an optimisation level and an allocator of registers, by Cranelift's names.
+fn isa(opt_level: &str, allocator: &str) -> Result<OwnedTargetIsa, CodegenError> {
     let host = |error: &dyn fmt::Display| CodegenError::Host(error.to_string());
     let mut flags = settings::builder();
     let verifier = if cfg!(any(test, debug_assertions)) { "true" } else { "false" };
     for (name, value) in [
         ("opt_level", opt_level),
+        ("regalloc_algorithm", allocator),
         ("is_pic", "false"),
         ("use_colocated_libcalls", "false"),
         ("enable_verifier", verifier),

@@ -140,7 +140,7 @@ pub(super) struct Raw<'a> {
 }
 
 /// After how many bytes somebody is told.
-const TELL: usize = 4 << 20;
+const TELL: usize = 8 << 20;
 
 struct Held {
     constant: PlanConstant,

@@ -99,6 +99,7 @@ impl Folding<'_> {
     /// Folds all that the rows of tiles `first..end` read, counted over all images.
     pub fn emit(&self, nest: &mut Nest<'_>, first: Value, end: Value) -> Result<(), CodegenError> {
         let (plan, fold) = (self.plan, self.fold);
+        nest.works();
         nest.for_range(first, end, 1, |nest, tile_row| {
             let (image, y) = nest.div_rem(tile_row, plan.tiles[0] as u64);
             let source = nest.step(self.input, image, bytes(fold.input.strides.n));
