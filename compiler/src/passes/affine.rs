@@ -258,8 +258,11 @@ impl<'graph> Target<'graph> {
     /// The weights, each run of them times its factor; `None` where one would not be finite: an infinite weight makes a NaN
     /// of a zero.
     fn scaled(&self, factors: Vec<f64>, run: usize) -> Result<Option<Tensor>, GraphError> {
-        let scaled = self.weights.scaled(factors, run).map_err(|error| self.failed(error))?;
-        Ok(scaled.values().all_f32(all_finite).then_some(scaled))
+        let largest = self.weights.values().largest(run);
+        if !largest.iter().zip(&factors).all(|(weight, factor)| narrow(f64::from(*weight) * factor).is_finite()) {
+            return Ok(None);
+        }
+        self.weights.scaled(factors, run).map(Some).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: TensorError) -> GraphError {
@@ -298,8 +301,6 @@ pub(super) fn narrowed(values: &[f64]) -> Vec<f32> {
     values.iter().copied().map(narrow).collect()
 }
 
-/// Whether all values are finite. Looks at all of them, so that the loop is vectorised.
 fn all_finite(values: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    !values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
+    values.iter().all(|value| value.is_finite())
 }

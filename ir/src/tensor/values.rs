@@ -194,15 +194,22 @@ impl Values {
         }
     }
 
-    /// Whether a property holds for all f32 values, which are looked at block by block.
-    pub fn all_f32(&self, mut holds: impl FnMut(&[f32]) -> bool) -> bool {
+    /// The largest magnitude of each run of `run` f32 values; not finite where one of them is not.
+    pub fn largest(&self, run: usize) -> Vec<f32> {
         let elements = self.len() / size_of::<f32>();
-        let mut block = [0.0; BLOCK];
-        (0..elements).step_by(BLOCK).all(|start| {
-            let block = &mut block[..BLOCK.min(elements - start)];
-            self.read(start, block);
-            holds(block)
-        })
+        let mut block = vec![0.0f32; BLOCK.min(run)];
+        let of_run = |start: usize| {
+            let end = elements.min(start.saturating_add(run));
+            let mut largest = 0;
+            for start in (start..end).step_by(BLOCK) {
+                let block = &mut block[..BLOCK.min(end - start)];
+                self.read(start, block);
+                // Magnitudes are ordered as their bits are; what is not finite has the largest.
+                largest = block.iter().fold(largest, |largest, value| largest.max(value.abs().to_bits()));
+            }
+            f32::from_bits(largest)
+        };
+        (0..elements).step_by(run.max(1)).map(of_run).collect()
     }
 
     /// Some bytes that tell most values apart, without computing all: the first ones, and a recipe's own.
@@ -280,13 +287,18 @@ mod tests {
                 assert_eq!(part, all[start..start + len], "{len} from {start}");
             }
         }
-        let mut blocks = 0;
-        assert!(ramp(BLOCK + 1).scaled(vec![1.0], BLOCK + 1).unwrap().values().all_f32(|block| {
-            blocks += 1;
-            block.iter().all(|value| value.is_finite())
-        }));
-        assert_eq!(blocks, 2);
-        assert!(!ramp(2).scaled(vec![f64::INFINITY], 2).unwrap().values().all_f32(|block| !block[1].is_infinite()));
+    }
+
+    #[test]
+    fn the_largest_of_each_run() {
+        let mut values: Vec<f32> = (0..2 * BLOCK + 3).map(|x| (x % 7) as f32).collect();
+        values[BLOCK + 1] = -9.0;
+        values[2 * BLOCK + 1] = f32::NAN;
+        let tensor = Tensor::from_f32(&[values.len()], values).unwrap();
+        let found = tensor.values().largest(2 * BLOCK);
+        assert!(found.len() == 2 && found[0] == 9.0 && found[1].is_nan(), "{found:?}");
+        let small = ramp(5).scaled(vec![-1.0], 5).unwrap().values().largest(2);
+        assert_eq!(small, [1.0, 3.0, 4.0]);
     }
 
     #[test]
