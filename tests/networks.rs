@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
@@ -15,7 +15,8 @@ use incept::ir::interp;
 use incept::ir::tensor::Tensor;
 use incept::preprocess::Preprocess;
 use incept::{CompileOptions, Model};
-use npyz::npz::NpzArchive;
+use npyz::NpyFile;
+use zip::ZipArchive;
 
 /// The most that an output may differ, as a fraction of the largest reference value.
 const BOUND: f32 = 1e-4;
@@ -30,7 +31,7 @@ fn root() -> PathBuf {
 }
 
 fn load(path: &Path) -> Array {
-    let file = npyz::NpyFile::new(BufReader::new(File::open(path).unwrap())).unwrap();
+    let file = NpyFile::new(BufReader::new(File::open(path).unwrap())).unwrap();
     let sizes = file.shape().iter().map(|size| usize::try_from(*size).unwrap()).collect();
     Array { sizes, values: file.into_vec().unwrap() }
 }
@@ -182,10 +183,16 @@ fn noise(count: usize) -> Vec<f32> {
 #[test]
 fn trained_network_reads_digits() {
     let path = root().join("assets/googlenet-mnist-digits.npz");
-    let mut archive = NpzArchive::open(path).unwrap();
-    let images = archive.by_name("images").unwrap().unwrap().into_vec::<u8>().unwrap();
-    let logits = archive.by_name("logits").unwrap().unwrap().into_vec::<f32>().unwrap();
-    let labels = archive.by_name("labels").unwrap().unwrap();
+    let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
+    let mut bytes = |name: &str| {
+        let mut bytes = Vec::new();
+        archive.by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let (images, logits, labels) = (bytes("images"), bytes("logits"), bytes("labels"));
+    let images = NpyFile::new(&images[..]).unwrap().into_vec::<u8>().unwrap();
+    let logits = NpyFile::new(&logits[..]).unwrap().into_vec::<f32>().unwrap();
+    let labels = NpyFile::new(&labels[..]).unwrap();
     let labels: Vec<i64> = match labels.dtype().descr().as_str() {
         "'|u1'" => labels.into_vec::<u8>().unwrap().into_iter().map(i64::from).collect(),
         _ => labels.into_vec::<i64>().unwrap(),

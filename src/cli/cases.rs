@@ -1,12 +1,14 @@
 //! Inputs with the outputs that belong to them: ONNX test data, folders of arrays, `.npz` archives.
 
-use std::io::{Read, Seek};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use incept::compiler::frontend::onnx::read_tensor;
 use incept::ir::tensor::Tensor;
-use npyz::npz::NpzArchive;
 use npyz::{DType, NpyFile, Order, TypeChar};
+use zip::ZipArchive;
+use zip::result::ZipError;
 
 use super::failure::Failure;
 use super::feed::{self, Port};
@@ -124,12 +126,10 @@ pub fn of_archive(
     ports: &Ports<'_>,
     otherwise: &mut dyn FnMut(usize) -> Result<Tensor, Failure>,
 ) -> Result<Case, Failure> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Failure::read(path, error),
-        _ => not_an_archive(path, &error),
-    };
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    let mut archive = NpzArchive::open(path).map_err(failed)?;
+    let failed = |error| Failure::read(path, error);
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| not_an_archive(path, &error))?;
     let mut inputs = Vec::with_capacity(ports.inputs.len());
     for (index, port) in ports.inputs.iter().enumerate() {
         inputs.push(match entry(path, size, &mut archive, &port.name, &format!("input_{index}"))? {
@@ -155,16 +155,19 @@ fn not_an_archive(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 fn entry<R: Read + Seek>(
     path: &Path,
     size: u64,
-    archive: &mut NpzArchive<R>,
+    archive: &mut ZipArchive<R>,
     name: &str,
     other: &str,
 ) -> Result<Option<Tensor>, Failure> {
     for name in [name, other] {
-        if let Some(file) = archive.by_name(name).map_err(|error| not_an_archive(path, &error))? {
-            // Compressed values take less room than they have, but not a thousandth.
-            let most = usize::try_from(size.saturating_mul(1000)).unwrap_or(usize::MAX);
-            return npy(path, file, most).map(Some);
-        }
+        let file = match archive.by_name(&format!("{name}.npy")) {
+            Err(ZipError::FileNotFound) => continue,
+            found => found.map_err(|error| not_an_archive(path, &error))?,
+        };
+        let array = NpyFile::new(file).map_err(|error| not_an_archive(path, &error))?;
+        // Compressed values take less room than they have, but not a thousandth.
+        let most = usize::try_from(size.saturating_mul(1000)).unwrap_or(usize::MAX);
+        return npy(path, array, most).map(Some);
     }
     Ok(None)
 }
