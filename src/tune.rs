@@ -75,7 +75,7 @@ pub fn tune(
         measured.sort_by_key(|(_, time)| *time);
         Tuned { step, measured }
     });
-    Ok(Tuning { cpu: target.cpu(), threads: used, steps: steps.collect() })
+    Ok(Tuning { cpu: target.cpu().to_owned(), threads: used, steps: steps.collect() })
 }
 
 /// The plan compiled with these algorithms.
@@ -85,7 +85,7 @@ fn linked(
     steps: &[(StepId, Algorithm)],
 ) -> Result<incept_ir::abi::CompiledModule, incept_compiler::codegen::CodegenError> {
     let steps = steps.iter().map(|(step, algorithm)| Tuned { step: *step, measured: vec![(*algorithm, 0)] });
-    let tuning = Tuning { cpu: target.cpu(), threads: 1, steps: steps.collect() };
+    let tuning = Tuning { cpu: target.cpu().to_owned(), threads: 1, steps: steps.collect() };
     let plan = Plan { tuning: Some(tuning), ..plan.clone() };
     Ok(link(Arc::new(plan), target)?.module)
 }

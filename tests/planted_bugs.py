@@ -200,7 +200,7 @@ def main():
     scratch.mkdir(parents=True, exist_ok=True)
     tree(scratch, found)
     environment = {name: value for name, value in os.environ.items() if name != SWITCH}
-    environment.update(CARGO_INCREMENTAL="1", INSTA_UPDATE="no", RUST_BACKTRACE="0")
+    environment.update(CARGO_INCREMENTAL="1", INSTA_UPDATE="no", RUST_BACKTRACE="0", RUSTFLAGS="-A unused_parens")
     environment["CARGO_TARGET_DIR"] = str((arguments.target_dir or arguments.work / "target").resolve())
 
     start = time.monotonic()

@@ -82,7 +82,7 @@ fn sizes(conv: &ConvSpec) -> impl Iterator<Item = usize> {
 /// As [`candidates`].
 pub fn choose(plan: &Plan, step: StepId, conv: &ConvSpec, target: &Target) -> Result<Algorithm, CodegenError> {
     let found = candidates(conv, target, plan.exact)?;
-    let tuned = plan.tuning.as_ref().and_then(|tuning| tuning.choice(step, &target.cpu()));
+    let tuned = plan.tuning.as_ref().and_then(|tuning| tuning.choice(step, target.cpu()));
     let tuned = tuned.filter(|algorithm| found.iter().any(|candidate| candidate.algorithm == *algorithm));
     let best = found.first().map(|candidate| candidate.algorithm);
     tuned.or(best).ok_or(CodegenError::Internal("no algorithm for a convolution"))

@@ -3,6 +3,7 @@
 //! A [`Target`] can only be made for what this CPU has, so holding one is the proof that its code can run here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
@@ -82,6 +83,7 @@ pub struct Target {
     tiles: OwnedTargetIsa,
     kernels: OwnedTargetIsa,
     working_kernels: OwnedTargetIsa,
+    cpu: Arc<str>,
 }
 
 impl fmt::Debug for Target {
@@ -133,7 +135,9 @@ impl Target {
         #[cfg(not(target_arch = "x86_64"))]
         let fused = true;
         let (l1, l2) = caches();
-        Ok(Self { level, fused, l1, l2, tiles, kernels, working_kernels })
+        let name = cpu_name().unwrap_or_else(|| "unknown CPU".to_owned());
+        let cpu = format!("{name}, {level}, L2 {} KiB", l2 / 1024).into();
+        Ok(Self { cpu, level, fused, l1, l2, tiles, kernels, working_kernels })
     }
 
     /// Every level that this CPU can run, narrowest first.
@@ -158,8 +162,8 @@ impl Target {
 
     /// The CPU's name and the level: what measured choices hold for.
     #[must_use]
-    pub fn cpu(&self) -> String {
-        format!("{}, {}, L2 {} KiB", cpu_name().unwrap_or_else(|| "unknown CPU".to_owned()), self.level, self.l2 / 1024)
+    pub fn cpu(&self) -> &str {
+        &self.cpu
     }
 
     /// Vector registers that tiles may use.

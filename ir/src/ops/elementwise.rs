@@ -1,6 +1,8 @@
 //! What elementwise ops share: type checks, mapping and numpy's broadcasting.
 
-use super::{OpError, check, walk};
+use smallvec::{SmallVec, smallvec};
+
+use super::{Activation, OpError, OutputTypes, check, walk};
 use crate::tensor::Tensor;
 use crate::types::{DType, Dim, Shape, TensorType};
 
@@ -10,6 +12,24 @@ use crate::types::{DType, Dim, Shape, TensorType};
 /// Where it holds something else.
 pub fn float_input(ty: &TensorType) -> Result<(), OpError> {
     check::float("its input", ty)
+}
+
+/// The type of an op of one input that is an activation: the input's.
+///
+/// # Errors
+/// Where the input does not hold `f32`, or a parameter of the activation makes no sense.
+pub fn activated_type(ty: &TensorType, activation: &Activation) -> Result<OutputTypes, OpError> {
+    float_input(ty)?;
+    activation.check()?;
+    Ok(smallvec![ty.clone()])
+}
+
+/// Computes an op of one input that is an activation.
+///
+/// # Errors
+/// Where the tensor is not `f32`.
+pub fn activated(x: &Tensor, activation: &Activation) -> Result<SmallVec<[Tensor; 1]>, OpError> {
+    Ok(smallvec![map(x, |x| activation.apply(x))?])
 }
 
 /// Applies a function to every element, in `f64`, rounding once.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::{Activation, Attribute, AttributeReader, Attributes, OpError, Operator, OutputTypes, elementwise};
 use crate::tensor::Tensor;
@@ -31,13 +31,11 @@ impl Operator for LeakyRelu {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<OutputTypes, OpError> {
-        elementwise::float_input(inputs[0])?;
-        self.activation().check()?;
-        Ok(smallvec![inputs[0].clone()])
+        elementwise::activated_type(inputs[0], &self.activation())
     }
 
     fn evaluate(&self, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>, OpError> {
-        Ok(smallvec![elementwise::map(inputs[0], |x| self.activation().apply(x))?])
+        elementwise::activated(inputs[0], &self.activation())
     }
 
     fn attributes(&self) -> Attributes {

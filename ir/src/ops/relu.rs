@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::{Activation, AttributeReader, Attributes, OpError, Operator, OutputTypes, elementwise};
 use crate::tensor::Tensor;
@@ -20,12 +20,11 @@ impl Operator for Relu {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<OutputTypes, OpError> {
-        elementwise::float_input(inputs[0])?;
-        Ok(smallvec![inputs[0].clone()])
+        elementwise::activated_type(inputs[0], &Activation::Relu)
     }
 
     fn evaluate(&self, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>, OpError> {
-        Ok(smallvec![elementwise::map(inputs[0], |x| Activation::Relu.apply(x))?])
+        elementwise::activated(inputs[0], &Activation::Relu)
     }
 
     fn attributes(&self) -> Attributes {

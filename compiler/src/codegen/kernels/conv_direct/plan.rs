@@ -277,25 +277,31 @@ fn split(target: &Target, width: usize, depth: usize, total: usize) -> Vec<(usiz
         larger as f64 * cost(target, small + 1, vectors, depth)
             + (tiles - larger) as f64 * if small > 0 { cost(target, small, vectors, depth) } else { 0.0 }
     };
-    let rows: Vec<f64> = (1..=MOST_VECTORS.min(target.registers() / 3)).map(row).collect();
+    let costs: Vec<f64> = (1..=MOST_VECTORS.min(target.registers() / 3)).map(row).collect();
+    panels(&costs, total).1
+}
+
+/// Cuts `total` vectors of channels into panels of the least time, where `costs[vectors - 1]` is that of a panel: the time,
+/// and `(vectors, count)` of the panels, widest first.
+pub(in crate::codegen::kernels) fn panels(costs: &[f64], total: usize) -> (f64, Vec<(usize, usize)>) {
     // The best panels for each number of vectors, by the width of the last one taken.
     let mut best = vec![(0.0f64, 0usize)];
     for vectors in 1..=total {
         let mut choice = (f64::INFINITY, 1);
-        for (index, time) in rows.iter().enumerate().take(vectors) {
-            let time = best[vectors - index - 1].0 + time;
+        for (index, cost) in costs.iter().enumerate().take(vectors) {
+            let time = best[vectors - index - 1].0 + cost;
             if time < choice.0 {
                 choice = (time, index + 1);
             }
         }
         best.push(choice);
     }
-    let mut counts = [0usize; MOST_VECTORS + 1];
+    let mut counts = vec![0usize; costs.len().max(1) + 1];
     let mut left = total;
     while left > 0 {
-        let taken = best[left].1;
-        counts[taken] += 1;
-        left -= taken;
+        counts[best[left].1] += 1;
+        left -= best[left].1;
     }
-    (1..=MOST_VECTORS).rev().filter(|vectors| counts[*vectors] > 0).map(|vectors| (vectors, counts[vectors])).collect()
+    let widths = counts.into_iter().enumerate().rev();
+    (best[total].0, widths.filter(|(_, count)| *count > 0).collect())
 }

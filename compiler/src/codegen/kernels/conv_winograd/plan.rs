@@ -173,7 +173,7 @@ impl Plan {
     fn cut_channels(&mut self, target: &Target) -> Result<(), CodegenError> {
         let depth = self.conv.input.channels;
         let totals: Vec<usize> = self.conv.outputs.iter().map(|output| output.channels.div_ceil(self.lanes)).collect();
-        let mut best: Option<(f64, usize, Vec<Vec<usize>>)> = None;
+        let mut best: Option<(f64, usize, Vec<Vec<(usize, usize)>>)> = None;
         for most in 1..=direct::pixels(target, 1) {
             let count = self.all_tiles.div_ceil(most);
             let (rows, larger) = (self.all_tiles / count, self.all_tiles % count);
@@ -185,19 +185,19 @@ impl Plan {
                     larger as f64 * time(rows + 1) + (count - larger) as f64 * time(rows)
                 })
                 .collect();
-            let panels: Vec<(f64, Vec<usize>)> = totals.iter().map(|&total| cut(&costs, total)).collect();
-            let time = panels.iter().map(|(time, _)| time).sum();
+            let (times, panels): (Vec<f64>, Vec<_>) = totals.iter().map(|&total| direct::panels(&costs, total)).unzip();
+            let time = times.iter().sum();
             if best.as_ref().is_none_or(|(known, ..)| time < *known) {
-                best = Some((time, most, panels.into_iter().map(|(_, counts)| counts).collect()));
+                best = Some((time, most, panels));
             }
         }
         let (_, most, panels) = best.ok_or(CodegenError::Internal("no register tile"))?;
         self.row_tiles = self.all_tiles.div_ceil(most);
         (self.rows, self.larger) = (self.all_tiles / self.row_tiles, self.all_tiles % self.row_tiles);
-        for (output, counts) in panels.iter().enumerate() {
+        for (output, panels) in panels.into_iter().enumerate() {
             let channels = self.conv.outputs[output].channels;
             let mut channel = 0;
-            for (vectors, &count) in counts.iter().enumerate().rev().filter(|(_, count)| **count > 0) {
+            for (vectors, count) in panels {
                 let width = vectors * self.lanes;
                 let large = || bad("too many weights");
                 let panel_floats = self
@@ -354,27 +354,4 @@ impl Plan {
         }
         format!("conv_winograd[F({m0}x{m1},{r0}x{r1}){by_parts} {}]", kinds.join("+"))
     }
-}
-
-/// Cuts `total` vectors into panels of the least time, where `costs[vectors - 1]` is a panel's: the time, and how many
-/// panels there are of each width.
-fn cut(costs: &[f64], total: usize) -> (f64, Vec<usize>) {
-    let mut best = vec![(0.0f64, 0usize)];
-    for vectors in 1..=total {
-        let mut choice = (f64::INFINITY, 1);
-        for (index, cost) in costs.iter().enumerate().take(vectors) {
-            let time = best[vectors - index - 1].0 + cost;
-            if time < choice.0 {
-                choice = (time, index + 1);
-            }
-        }
-        best.push(choice);
-    }
-    let mut counts = vec![0; MOST_VECTORS + 1];
-    let mut left = total;
-    while left > 0 {
-        counts[best[left].1] += 1;
-        left -= best[left].1;
-    }
-    (best[total].0, counts)
 }
