@@ -15,9 +15,9 @@ mod motifs;
 use crate::graph::{Graph, GraphError};
 use crate::ids::ValueId;
 use crate::ops::{
-    Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, Div, Dropout, Flatten, Gemm, GlobalAvgPool, HardSigmoid,
-    HardSwish, Identity, LeakyRelu, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu, Reshape, Sigmoid, Slice, Softmax,
-    Squeeze, Sub, Transpose, Unsqueeze,
+    Add, AvgPool, BatchNorm, Cast, Clip, Concat, Conv, Dropout, Flatten, Gemm, GlobalAvgPool, HardSigmoid, HardSwish,
+    Identity, LeakyRelu, Lrn, MatMul, MaxPool, Mul, Op, Pad, Pool, Relu, Reshape, Sigmoid, Slice, Softmax, Squeeze,
+    Transpose, Unsqueeze,
 };
 use crate::tensor::Tensor;
 use crate::types::{DType, Dim, Shape, TensorType};
@@ -347,98 +347,20 @@ impl Builder {
         }
     }
 
-    /// A constant for each of `channels` in one of the forms that broadcast over an image, at times unsqueezed from a list.
+    /// A constant for each of `channels` in one of the forms that broadcast over an image, at times unsqueezed from a list;
+    /// or one for all.
     fn broadcast_constant(&mut self, channels: usize, scale: f32, offset: f32) -> Built {
-        match self.random.below(4) {
+        match self.random.below(6) {
             0 => self.constant(&[1, channels, 1, 1], scale, offset),
             1 => self.constant(&[channels, 1, 1], scale, offset),
             2 => self.constant(&[1], scale, offset),
-            _ => {
+            3 => self.constant(&[], scale, offset),
+            form => {
                 let list = self.constant(&[channels], scale, offset)?;
-                self.node(Unsqueeze { axes: vec![1, 2] }, &[list])
+                let axes = if form == 4 { vec![1, 2] } else { vec![0, 2, 3] };
+                self.node(Unsqueeze { axes }, &[list])
             }
         }
-    }
-
-    /// A scale and a shift of each channel as exporters write a BatchNorm: some of Sub, Div, Mul and Add.
-    fn exported_norm(&mut self, x: ValueId) -> Built {
-        let channels = self.sizes(x)[0];
-        let mut value = x;
-        if self.random.chance(50) {
-            let mean = self.broadcast_constant(channels, 0.5, 0.0)?;
-            value = self.node(Sub, &[value, mean])?;
-        }
-        // Constants of whole graphs may be 0.
-        if !self.whole && self.random.chance(50) {
-            let deviation = self.broadcast_constant(channels, 0.5, 1.0)?;
-            value = self.node(Div, &[value, deviation])?;
-        }
-        let factor = self.broadcast_constant(channels, 0.5, 0.75)?;
-        value =
-            if self.random.chance(50) { self.node(Mul, &[value, factor])? } else { self.node(Mul, &[factor, value])? };
-        if self.random.chance(20) {
-            self.watch(value)?;
-        }
-        if self.random.chance(70) {
-            let shift = self.broadcast_constant(channels, 0.5, 0.0)?;
-            value = self.node(Add, &[value, shift])?;
-        }
-        Ok(value)
-    }
-
-    /// The same computed twice from one value, or nearly the same, and added up.
-    fn twins(&mut self, x: ValueId) -> Built {
-        let channels = self.sizes(x)[0];
-        let weights = self.constant(&[2, channels, 1, 1], 0.7, 0.0)?;
-        let mut ends = Vec::new();
-        for _ in 0..2 {
-            let strides = if self.random.chance(15) { [2, 1] } else { [1, 1] };
-            let conv = self.node(Conv { strides, ..Conv::default() }, &[x, weights])?;
-            let max = self.random.pick([0.5, 0.5, 0.5, 0.25]);
-            ends.push(self.node(Clip { min: -0.5, max }, &[conv])?);
-        }
-        let axis = self.random.pick([1, 2]);
-        self.node(Concat { axis }, &ends)
-    }
-
-    /// A graph input, normalised as a whole or channel by channel, and the convolution that reads it.
-    fn normalised_graph_input(&mut self) -> Built {
-        let input = self.graph.inputs()[0];
-        let x = self.graph.output(input, 0)?;
-        let channels = self.sizes(x)[0];
-        let norm = match self.random.below(3) {
-            0 => self.batch_norm(x)?,
-            1 => self.exported_norm(x)?,
-            _ => {
-                let mut parts = Vec::new();
-                for start in 0..channels {
-                    let slice = self.node(Slice { axis: 1, start, length: 1 }, &[x])?;
-                    let (factor, shift) = (self.constant(&[1], 0.5, 0.75)?, self.constant(&[1], 0.5, 0.0)?);
-                    let scaled = self.node(Mul, &[slice, factor])?;
-                    parts.push(self.node(Add, &[scaled, shift])?);
-                }
-                self.node(Concat { axis: 1 }, &parts)?
-            }
-        };
-        if self.random.chance(10) {
-            self.watch(norm)?;
-        }
-        self.conv(norm, 4)
-    }
-
-    /// The sum of two convolutions, as at the head of a residual stage.
-    fn residual_of_two(&mut self, x: ValueId) -> Built {
-        let channels = self.sizes(x)[0];
-        let mut ends = Vec::new();
-        for kernel in [1, 3] {
-            let weights = self.constant(&[4, channels, kernel, kernel], 0.4, 0.0)?;
-            let pads = [kernel / 2; 4];
-            let conv = self.node(Conv { pads, ..Conv::default() }, &[x, weights])?;
-            self.watch(conv)?;
-            ends.push(if self.random.chance(60) { self.batch_norm(conv)? } else { conv });
-        }
-        let sum = self.node(Add, &ends)?;
-        self.node(Relu, &[sum])
     }
 
     /// Now and then gives a value a second reader: a graph output, or a later node.

@@ -3,7 +3,7 @@
 use super::{Builder, Built};
 use crate::graph::GraphError;
 use crate::ids::ValueId;
-use crate::ops::{Add, Clip, Concat, Conv, GlobalAvgPool, MaxPool, Mul, Pool, Relu, Unsqueeze};
+use crate::ops::{Add, Clip, Concat, Conv, Div, GlobalAvgPool, MaxPool, Mul, Pool, Relu, Slice, Sub};
 
 impl Builder {
     /// Concatenations that are nested, share parts, repeat one, or hold a graph input, a constant or a graph output.
@@ -145,8 +145,8 @@ impl Builder {
         let outputs = 1 + self.random.below(5);
         let base = if before { x } else { self.conv(x, outputs)? };
         let channels = self.sizes(base)[0];
-        let scale = self.channel_constant(channels)?;
-        let shift = self.channel_constant(channels)?;
+        let scale = self.broadcast_constant(channels, 1.0, 0.0)?;
+        let shift = self.broadcast_constant(channels, 1.0, 0.0)?;
         let operands = if self.random.chance(50) { [base, scale] } else { [scale, base] };
         let scaled = self.node(Mul, &operands)?;
         self.watch(scaled)?;
@@ -155,20 +155,6 @@ impl Builder {
             return self.conv(shifted, outputs);
         }
         if self.random.chance(50) { self.node(Relu, &[shifted]) } else { Ok(shifted) }
-    }
-
-    /// A constant for each channel, as [C, 1, 1] or [1, C, 1, 1], maybe made of [C] by Unsqueeze; or one for all.
-    fn channel_constant(&mut self, channels: usize) -> Built {
-        match self.random.below(5) {
-            0 => self.constant(&[1, channels, 1, 1], 1.0, 0.0),
-            1 => self.constant(&[channels, 1, 1], 1.0, 0.0),
-            2 => self.constant(&[], 1.0, 0.0),
-            kind => {
-                let flat = self.constant(&[channels], 1.0, 0.0)?;
-                let axes = if kind == 3 { vec![1, 2] } else { vec![0, 2, 3] };
-                self.node(Unsqueeze { axes }, &[flat])
-            }
-        }
     }
 
     /// A Relu that two convolutions read, and one that reads what it rectifies.
@@ -189,11 +175,93 @@ impl Builder {
     /// What networks do to their input before the first convolution: a scale and a shift of each channel.
     pub(super) fn normalised_input(&mut self, x: ValueId) -> Result<(), GraphError> {
         let channels = self.sizes(x)[0];
-        let (scale, shift) = (self.channel_constant(channels)?, self.channel_constant(channels)?);
+        let (scale, shift) =
+            (self.broadcast_constant(channels, 1.0, 0.0)?, self.broadcast_constant(channels, 1.0, 0.0)?);
         let scaled = self.node(Mul, &[x, scale])?;
         let shifted = self.node(Add, &[scaled, shift])?;
         let made = self.conv(shifted, 4)?;
         self.images.push(made);
         Ok(())
+    }
+
+    /// A scale and a shift of each channel as exporters write a BatchNorm: some of Sub, Div, Mul and Add.
+    pub(super) fn exported_norm(&mut self, x: ValueId) -> Built {
+        let channels = self.sizes(x)[0];
+        let mut value = x;
+        if self.random.chance(50) {
+            let mean = self.broadcast_constant(channels, 0.5, 0.0)?;
+            value = self.node(Sub, &[value, mean])?;
+        }
+        // Constants of whole graphs may be 0.
+        if !self.whole && self.random.chance(50) {
+            let deviation = self.broadcast_constant(channels, 0.5, 1.0)?;
+            value = self.node(Div, &[value, deviation])?;
+        }
+        let factor = self.broadcast_constant(channels, 0.5, 0.75)?;
+        value =
+            if self.random.chance(50) { self.node(Mul, &[value, factor])? } else { self.node(Mul, &[factor, value])? };
+        if self.random.chance(20) {
+            self.watch(value)?;
+        }
+        if self.random.chance(70) {
+            let shift = self.broadcast_constant(channels, 0.5, 0.0)?;
+            value = self.node(Add, &[value, shift])?;
+        }
+        Ok(value)
+    }
+
+    /// The same computed twice from one value, or nearly the same, and added up.
+    pub(super) fn twins(&mut self, x: ValueId) -> Built {
+        let channels = self.sizes(x)[0];
+        let weights = self.constant(&[2, channels, 1, 1], 0.7, 0.0)?;
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let strides = if self.random.chance(15) { [2, 1] } else { [1, 1] };
+            let conv = self.node(Conv { strides, ..Conv::default() }, &[x, weights])?;
+            let max = self.random.pick([0.5, 0.5, 0.5, 0.25]);
+            ends.push(self.node(Clip { min: -0.5, max }, &[conv])?);
+        }
+        let axis = self.random.pick([1, 2]);
+        self.node(Concat { axis }, &ends)
+    }
+
+    /// A graph input, normalised as a whole or channel by channel, and the convolution that reads it.
+    pub(super) fn normalised_graph_input(&mut self) -> Built {
+        let input = self.graph.inputs()[0];
+        let x = self.graph.output(input, 0)?;
+        let channels = self.sizes(x)[0];
+        let norm = match self.random.below(3) {
+            0 => self.batch_norm(x)?,
+            1 => self.exported_norm(x)?,
+            _ => {
+                let mut parts = Vec::new();
+                for start in 0..channels {
+                    let slice = self.node(Slice { axis: 1, start, length: 1 }, &[x])?;
+                    let (factor, shift) = (self.constant(&[1], 0.5, 0.75)?, self.constant(&[1], 0.5, 0.0)?);
+                    let scaled = self.node(Mul, &[slice, factor])?;
+                    parts.push(self.node(Add, &[scaled, shift])?);
+                }
+                self.node(Concat { axis: 1 }, &parts)?
+            }
+        };
+        if self.random.chance(10) {
+            self.watch(norm)?;
+        }
+        self.conv(norm, 4)
+    }
+
+    /// The sum of two convolutions, as at the head of a residual stage.
+    pub(super) fn residual_of_two(&mut self, x: ValueId) -> Built {
+        let channels = self.sizes(x)[0];
+        let mut ends = Vec::new();
+        for kernel in [1, 3] {
+            let weights = self.constant(&[4, channels, kernel, kernel], 0.4, 0.0)?;
+            let pads = [kernel / 2; 4];
+            let conv = self.node(Conv { pads, ..Conv::default() }, &[x, weights])?;
+            self.watch(conv)?;
+            ends.push(if self.random.chance(60) { self.batch_norm(conv)? } else { conv });
+        }
+        let sum = self.node(Add, &ends)?;
+        self.node(Relu, &[sum])
     }
 }

@@ -14,6 +14,8 @@ use crate::codegen::target::{Level, Target};
 
 /// Widest panel, in vectors.
 const MOST_VECTORS: usize = 6;
+/// Bytes that arrive in a cycle from the second-level cache beside a full load of multiply-adds.
+const FROM_L2: f64 = 10.0;
 /// Floats of a cache line.
 const LINE: usize = 16;
 /// Multiply-adds that are worth a task.
@@ -111,6 +113,14 @@ pub(super) struct Plan {
     pub scratch: Scratch,
 }
 
+/// Estimated cycles of one register tile. Every one reads its panel's weights of a position, which come from the second-level
+/// cache where they are too many for the first: few tiles with wide panels wait for them.
+fn product(target: &Target, rows: usize, vectors: usize, depth: usize) -> f64 {
+    let bytes = (4 * target.lanes() * vectors * depth) as f64;
+    let streamed = if bytes > target.l1_bytes() as f64 / 2.0 { bytes / FROM_L2 } else { 0.0 };
+    direct::cost(target, rows, vectors, depth).max(streamed)
+}
+
 /// A multiple of cache lines whose distance does not put many rows into one set of a cache.
 fn spread(floats: usize) -> usize {
     let lines = floats.div_ceil(LINE);
@@ -181,7 +191,7 @@ impl Plan {
             let costs: Vec<f64> = (1..=MOST_VECTORS.min(target.registers() / 3))
                 .take_while(|&vectors| vectors == 1 || direct::pixels(target, vectors) >= widest)
                 .map(|vectors| {
-                    let time = |rows: usize| direct::cost(target, rows, vectors, depth);
+                    let time = |rows: usize| product(target, rows, vectors, depth);
                     larger as f64 * time(rows + 1) + (count - larger) as f64 * time(rows)
                 })
                 .collect();
@@ -323,7 +333,7 @@ impl Plan {
     pub fn estimate(&self, target: &Target) -> Estimate {
         let depth = self.conv.input.channels;
         let panel = |segment: &Segment| {
-            let time = |rows: usize| direct::cost(target, rows, segment.vectors, depth);
+            let time = |rows: usize| product(target, rows, segment.vectors, depth);
             let smaller = (self.row_tiles - self.larger) as f64 * time(self.rows);
             let larger = if self.larger > 0 { self.larger as f64 * time(self.rows + 1) } else { 0.0 };
             segment.count as f64 * (smaller + larger)
