@@ -213,6 +213,10 @@ fn products(spec: &ConvSpec) -> f64 {
     (rows * columns) as f64 * (spec.input.channels * spec.out_channels()) as f64
 }
 
+fn zeroed(bytes: usize) -> Outcome<AlignedBytes> {
+    AlignedBytes::zeroed(bytes).ok_or(CodegenError::Internal("no memory for a bench's operands"))
+}
+
 /// A layer, directly or by Winograd's algorithm with output tiles of `m`.
 fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job> {
     let spec = spec(layer);
@@ -227,9 +231,8 @@ fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job>
     };
     let linked = linker.finish()?;
     let pixels = spec.out_height * spec.out_width;
-    let mut operands =
-        vec![AlignedBytes::zeroed(4 * channels * size * size).unwrap(), AlignedBytes::zeroed(4 * weights).unwrap()];
-    operands.extend(outputs.iter().map(|channels| AlignedBytes::zeroed(4 * channels * pixels).unwrap()));
+    let floats = [channels * size * size, weights].into_iter().chain(outputs.iter().map(|channels| channels * pixels));
+    let mut operands = floats.map(|floats| zeroed(4 * floats)).collect::<Outcome<Vec<_>>>()?;
     for (index, value) in operands[0].floats_mut().iter_mut().enumerate() {
         *value = (index % 17) as f32 - 8.0;
     }
@@ -244,7 +247,7 @@ fn convolution(layer: &Layer, m: Option<usize>, target: &Target) -> Outcome<Job>
         tasks: emitted.tasks,
         flops,
         operands,
-        scratch: AlignedBytes::zeroed(emitted.scratch_bytes).unwrap(),
+        scratch: zeroed(emitted.scratch_bytes)?,
         _linked: linked,
     })
 }

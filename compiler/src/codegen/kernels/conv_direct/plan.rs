@@ -82,7 +82,7 @@ impl Plan {
             let mut channel = 0;
             let total = channels.div_ceil(lanes);
             let parts = if depthwise { halves(total) } else { split(target, spec.out_width, depth, total) };
-            for (vectors, count) in parts {
+            for Panels { vectors, count } in parts {
                 let panel_floats = vectors
                     .checked_mul(lanes)
                     .and_then(|width| depth.checked_add(1)?.checked_mul(width))
@@ -263,14 +263,22 @@ pub(in crate::codegen::kernels) fn cost(target: &Target, pixels: usize, vectors:
     depth as f64 * step + 25.0 + 1.5 * p * v
 }
 
-/// Cuts the channels of a depthwise convolution into panels, as [`split`] does.
-fn halves(total: usize) -> Vec<(usize, usize)> {
-    let parts = [(depthwise::VECTORS, total / depthwise::VECTORS), (total % depthwise::VECTORS, 1)];
-    parts.into_iter().filter(|(vectors, count)| *vectors > 0 && *count > 0).collect()
+/// So many panels of the same width.
+pub(in crate::codegen::kernels) struct Panels {
+    /// The width of each, in vectors of channels.
+    pub vectors: usize,
+    pub count: usize,
 }
 
-/// Cuts `total` vectors of channels into panels: `(vectors, count)`, widest first, of the least estimated time.
-fn split(target: &Target, width: usize, depth: usize, total: usize) -> Vec<(usize, usize)> {
+/// Cuts the channels of a depthwise convolution into panels, as [`split`] does.
+fn halves(total: usize) -> Vec<Panels> {
+    let parts = [(depthwise::VECTORS, total / depthwise::VECTORS), (total % depthwise::VECTORS, 1)];
+    let parts = parts.into_iter().filter(|(vectors, count)| *vectors > 0 && *count > 0);
+    parts.map(|(vectors, count)| Panels { vectors, count }).collect()
+}
+
+/// Cuts `total` vectors of channels into panels of the least estimated time, widest first.
+fn split(target: &Target, width: usize, depth: usize, total: usize) -> Vec<Panels> {
     let row = |vectors: usize| {
         let tiles = width.div_ceil(pixels(target, vectors)).max(1);
         let (small, larger) = (width / tiles, width % tiles);
@@ -282,8 +290,8 @@ fn split(target: &Target, width: usize, depth: usize, total: usize) -> Vec<(usiz
 }
 
 /// Cuts `total` vectors of channels into panels of the least time, where `costs[vectors - 1]` is that of a panel: the time,
-/// and `(vectors, count)` of the panels, widest first.
-pub(in crate::codegen::kernels) fn panels(costs: &[f64], total: usize) -> (f64, Vec<(usize, usize)>) {
+/// and the panels, widest first.
+pub(in crate::codegen::kernels) fn panels(costs: &[f64], total: usize) -> (f64, Vec<Panels>) {
     // The best panels for each number of vectors, by the width of the last one taken.
     let mut best = vec![(0.0f64, 0usize)];
     for vectors in 1..=total {
@@ -302,6 +310,6 @@ pub(in crate::codegen::kernels) fn panels(costs: &[f64], total: usize) -> (f64, 
         counts[best[left].1] += 1;
         left -= best[left].1;
     }
-    let widths = counts.into_iter().enumerate().rev();
-    (best[total].0, widths.filter(|(_, count)| *count > 0).collect())
+    let widths = counts.into_iter().enumerate().rev().filter(|(_, count)| *count > 0);
+    (best[total].0, widths.map(|(vectors, count)| Panels { vectors, count }).collect())
 }

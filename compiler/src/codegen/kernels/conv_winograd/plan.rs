@@ -183,7 +183,7 @@ impl Plan {
     fn cut_channels(&mut self, target: &Target) -> Result<(), CodegenError> {
         let depth = self.conv.input.channels;
         let totals: Vec<usize> = self.conv.outputs.iter().map(|output| output.channels.div_ceil(self.lanes)).collect();
-        let mut best: Option<(f64, usize, Vec<Vec<(usize, usize)>>)> = None;
+        let mut best: Option<(f64, usize, Vec<Vec<direct::Panels>>)> = None;
         for most in 1..=direct::pixels(target, 1) {
             let count = self.all_tiles.div_ceil(most);
             let (rows, larger) = (self.all_tiles / count, self.all_tiles % count);
@@ -207,7 +207,7 @@ impl Plan {
         for (output, panels) in panels.into_iter().enumerate() {
             let channels = self.conv.outputs[output].channels;
             let mut channel = 0;
-            for (vectors, count) in panels {
+            for direct::Panels { vectors, count } in panels {
                 let width = vectors * self.lanes;
                 let large = || bad("too many weights");
                 let panel_floats = self
