@@ -230,7 +230,7 @@ fn work(
     let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, packed)?).collect();
     slices.sort_by_key(|(block, _)| std::cmp::Reverse(block.floats()));
     jobs.extend(slices.into_iter().map(|(block, slice)| Job::Pack(block, slice)));
-    let run = |job: Job<'_>| match job {
+    let run = |job: Job<'_>, scratch: &mut Vec<f32>| match job {
         Job::Emit(number) => {
             let mut linker = Linker::new(target);
             linker.keep_text(options.keep_text);
@@ -239,7 +239,7 @@ fn work(
             let _ = cells[number].set(emitted.map(|emitted| (linker, emitted)));
         }
         Job::Pack(block, slice) => {
-            if let Err(error) = packer.pack(block, slice) {
+            if let Err(error) = packer.pack(block, scratch, slice) {
                 let _ = failed.set(error);
             }
         }
@@ -249,8 +249,9 @@ fn work(
     let jobs = Mutex::new(jobs.into_iter());
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
+        let mut scratch = Vec::new();
         while let Some(job) = next() {
-            run(job);
+            run(job, &mut scratch);
         }
     };
     std::thread::scope(|scope| {

@@ -4,11 +4,9 @@
 //! Constants that steps read as plain operands go there too, widened to `f32`, so that the runtime never reads a
 //! constant's own bytes. Blocks are filled in any order, on any thread: each is a slice of its own.
 
-use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use incept_ir::abi::Operand;
 use incept_ir::ids::ConstId;
 use incept_ir::plan::{ALIGNMENT, Plan, PlanConstant};
@@ -218,47 +216,53 @@ pub(super) fn cut<'a>(blocks: &[Block], mut floats: &'a mut [f32]) -> Result<Vec
 }
 
 impl Packer<'_> {
-    /// Fills a block; once for each.
+    /// Fills a block; once for each. `scratch` may hold anything and is worth keeping for the next one.
     ///
     /// # Errors
     /// Those of the kernels' packing, and [`CodegenError::Constant`] for constants that kernels do not read.
-    pub fn pack(&self, block: &Block, out: &mut [f32]) -> Result<(), CodegenError> {
+    pub fn pack(&self, block: &Block, scratch: &mut Vec<f32>, out: &mut [f32]) -> Result<(), CodegenError> {
         match &block.content {
-            Content::Raw(id) => out.copy_from_slice(&widened(&self.raw.get(*id)?)?),
-            Content::Step(lowered) => self.pack_step(lowered, out)?,
+            Content::Raw(id) => out.copy_from_slice(widened(&self.raw.get(*id)?, scratch)?),
+            Content::Step(lowered) => self.pack_step(lowered, scratch, out)?,
         }
         self.raw.done(block);
         Ok(())
     }
 
-    fn pack_step(&self, lowered: &Lowered, out: &mut [f32]) -> Result<(), CodegenError> {
+    fn pack_step(&self, lowered: &Lowered, scratch: &mut Vec<f32>, out: &mut [f32]) -> Result<(), CodegenError> {
         let get = |id: &ConstId| self.raw.get(*id);
         let maybe = |id: &Option<ConstId>| id.as_ref().map(get).transpose();
+        let mut bias_scratch = Vec::new();
         match (&lowered.packing, &lowered.spec) {
             (Packing::None, _) => Ok(()),
             (Packing::Conv(weights, bias), Spec::Conv(spec)) => {
                 let (weights, bias) = (get(weights)?, maybe(bias)?);
-                let bias = bias.as_ref().map(widened).transpose()?;
-                conv_direct::pack(spec, self.target, &widened(&weights)?, bias.as_deref(), out)
+                let bias = bias.as_ref().map(|bias| widened(bias, &mut bias_scratch)).transpose()?;
+                conv_direct::pack(spec, self.target, widened(&weights, scratch)?, bias, out)
             }
             (Packing::Conv(weights, bias), Spec::Winograd(spec)) => {
                 let (weights, bias) = (get(weights)?, maybe(bias)?);
-                let bias = bias.as_ref().map(widened).transpose()?;
-                conv_winograd::pack(spec, self.target, &widened(&weights)?, bias.as_deref(), out)
+                let bias = bias.as_ref().map(|bias| widened(bias, &mut bias_scratch)).transpose()?;
+                conv_winograd::pack(spec, self.target, widened(&weights, scratch)?, bias, out)
             }
             (Packing::Divisors, Spec::Pool(spec)) => pool::pack(spec, out),
             (Packing::Gemm(matrix, addend, factors), Spec::Gemm(spec)) => {
                 let (matrix, addend) = (get(matrix)?, maybe(addend)?);
-                let addend = addend.as_ref().map(widened).transpose()?;
-                gemm::pack(spec, self.target, *factors, &widened(&matrix)?, addend.as_deref(), out)
+                let addend = addend.as_ref().map(|addend| widened(addend, &mut bias_scratch)).transpose()?;
+                gemm::pack(spec, self.target, *factors, widened(&matrix, scratch)?, addend, out)
             }
-            (Packing::BatchNorm([scale, bias, mean, variance], channels, epsilon), Spec::BatchNorm(_)) => {
-                let (scale, bias, mean, variance) = (get(scale)?, get(bias)?, get(mean)?, get(variance)?);
-                let (scale, bias) = (widened(&scale)?, widened(&bias)?);
-                let (mean, variance) = (widened(&mean)?, widened(&variance)?);
+            (Packing::BatchNorm(parts, channels, epsilon), Spec::BatchNorm(_)) => {
+                let parts = [get(&parts[0])?, get(&parts[1])?, get(&parts[2])?, get(&parts[3])?];
+                let mut scratches = [const { Vec::new() }; 4];
+                let [first, second, third, fourth] = &mut scratches;
+                let statistics = Statistics {
+                    scale: widened(&parts[0], first)?,
+                    bias: widened(&parts[1], second)?,
+                    mean: widened(&parts[2], third)?,
+                    variance: widened(&parts[3], fourth)?,
+                    epsilon: *epsilon,
+                };
                 let (scales, shifts) = out.split_at_mut((*channels).min(out.len()));
-                let statistics =
-                    Statistics { scale: &scale, bias: &bias, mean: &mean, variance: &variance, epsilon: *epsilon };
                 batch_norm::pack(&statistics, scales, shifts)
             }
             _ => Err(CodegenError::Internal("a packing of another kernel")),
@@ -280,41 +284,30 @@ fn elements(constant: &PlanConstant) -> Result<usize, CodegenError> {
     })
 }
 
-/// A constant's elements as `f32`.
-enum Floats {
-    /// They lie in memory as such, aligned.
-    There(Bytes),
-    Copied(Vec<f32>),
-}
-
-impl Deref for Floats {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Self::There(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_default(),
-            Self::Copied(values) => values,
-        }
+/// A constant's elements as `f32`. Where they are not there as such, `scratch` takes them: packing reads each once, and fresh
+/// memory costs more than what is computed into it.
+fn widened<'a>(constant: &'a PlanConstant, scratch: &'a mut Vec<f32>) -> Result<&'a [f32], CodegenError> {
+    let elements = elements(constant)?;
+    if constant.dtype == DType::F32
+        && let Some(Ok(floats)) = constant.values.there().map(|bytes| bytemuck::try_cast_slice(bytes))
+    {
+        return Ok(floats);
     }
-}
-
-/// A constant's elements, computed for the moment where they are not there yet.
-fn widened(constant: &PlanConstant) -> Result<Floats, CodegenError> {
-    elements(constant)?;
-    let bytes = constant.values.compute();
+    scratch.resize(elements, 0.0);
     match constant.dtype {
-        DType::F32 if bytemuck::try_cast_slice::<u8, f32>(&bytes).is_ok() => Ok(Floats::There(bytes)),
-        DType::F32 => {
-            let (words, _) = bytes.as_chunks::<4>();
-            Ok(Floats::Copied(words.iter().map(|word| f32::from_le_bytes(*word)).collect()))
-        }
+        DType::F32 => constant.values.read_f32(0, scratch),
         DType::F16 => {
-            let (words, _) = bytes.as_chunks::<2>();
-            Ok(Floats::Copied(words.iter().map(|word| half::f16::from_le_bytes(*word).to_f32()).collect()))
+            let bytes = constant.values.compute();
+            for (value, word) in scratch.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *value = half::f16::from_le_bytes(*word).to_f32();
+            }
         }
-        other => Err(CodegenError::Constant {
-            name: constant.name.clone(),
-            reason: format!("kernels read f32 and f16 constants, not {other}"),
-        }),
+        other => {
+            return Err(CodegenError::Constant {
+                name: constant.name.clone(),
+                reason: format!("kernels read f32 and f16 constants, not {other}"),
+            });
+        }
     }
+    Ok(scratch)
 }

@@ -303,7 +303,7 @@ pub fn byte_length(dtype: DType, sizes: &[usize]) -> Result<usize, TensorError> 
     elements.checked_mul(dtype.bytes()).ok_or_else(too_large)
 }
 
-fn chunks<const SIZE: usize, T>(bytes: &[u8], read: fn([u8; SIZE]) -> T) -> impl Iterator<Item = T> {
+fn chunks<const SIZE: usize, T>(bytes: &[u8], read: impl Fn([u8; SIZE]) -> T) -> impl Iterator<Item = T> {
     bytes.as_chunks::<SIZE>().0.iter().map(move |chunk| read(*chunk))
 }
 

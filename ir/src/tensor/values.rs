@@ -96,7 +96,7 @@ impl Recipe {
     fn read(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::Scaled { of, factors, run } => {
-                of.values().read(start, out);
+                of.values().read_f32(start, out);
                 // Without elements there may be runs of none.
                 let run = (*run).max(1);
                 let (mut at, mut rest) = (start, out);
@@ -113,7 +113,7 @@ impl Recipe {
                     let (end, from) = (first + part.elements(), start.max(first));
                     if from < end && !rest.is_empty() {
                         let (these, after) = rest.split_at_mut(rest.len().min(end - from));
-                        part.values().read(from - first, these);
+                        part.values().read_f32(from - first, these);
                         rest = after;
                     }
                     first = end;
@@ -179,19 +179,26 @@ impl Values {
         }
     }
 
-    /// The f32 elements from `start` on, as many as `out` has; elements that are not there leave `out` as it is.
-    fn read(&self, start: usize, out: &mut [f32]) {
+    /// The bytes, where they need not be computed.
+    #[must_use]
+    pub fn there(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Inner::There(bytes) => Some(bytes),
+            Inner::Recipe(made) => made.bytes.get(),
+        }
+    }
+
+    /// The f32 elements from `start` on, as many as `out` has, computed if need be, and not kept. Elements beyond the last
+    /// leave `out` as it is.
+    pub fn read_f32(&self, start: usize, out: &mut [f32]) {
         let bytes = match &self.0 {
-            Inner::There(bytes) => bytes,
-            Inner::Recipe(made) => match made.bytes.get() {
-                Some(bytes) => bytes,
-                None => return made.recipe.read(start, out),
-            },
+            Inner::Recipe(made) if made.bytes.get().is_none() => return made.recipe.read(start, out),
+            _ => self.there().map(Bytes::as_ref).unwrap_or_default(),
         };
         let bytes = bytes.get(size_of::<f32>() * start..).unwrap_or_default();
-        for (value, word) in out.iter_mut().zip(chunks(bytes, f32::from_le_bytes)) {
-            *value = word;
-        }
+        let out: &mut [u8] = bytemuck::cast_slice_mut(out);
+        let there = out.len().min(bytes.len() / size_of::<f32>() * size_of::<f32>());
+        out[..there].copy_from_slice(&bytes[..there]);
     }
 
     /// The largest magnitude of each run of `run` f32 values; not finite where one of them is not.
@@ -203,7 +210,7 @@ impl Values {
             let mut largest = 0;
             for start in (start..end).step_by(BLOCK) {
                 let block = &mut block[..BLOCK.min(end - start)];
-                self.read(start, block);
+                self.read_f32(start, block);
                 // Magnitudes are ordered as their bits are; what is not finite has the largest.
                 largest = block.iter().fold(largest, |largest, value| largest.max(value.abs().to_bits()));
             }
@@ -283,7 +290,7 @@ mod tests {
         for start in 0..20 {
             for len in 0..=20 - start {
                 let mut part = vec![f32::NAN; len];
-                long.values().read(start, &mut part);
+                long.values().read_f32(start, &mut part);
                 assert_eq!(part, all[start..start + len], "{len} from {start}");
             }
         }
