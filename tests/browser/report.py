@@ -3,10 +3,12 @@
 
     python3 tests/browser/report.py target/release/incept [FOLDER]
 
-Makes the HTML page of GoogLeNet and opens it, offline, in Chromium at widths of 1400 and 600 pixels. Fails where
+Makes the report of GoogLeNet, profiled and benched, and opens it, offline, in Chromium at widths of 1400 and 600 pixels.
+Fails where
 
 - the page is larger than 3 MB, asks for anything but itself, or writes an error to the console,
 - it is wider than the window, two nodes overlap, or a label is wider than its box,
+- the chart of the arena, the roofline or the times of the bench are missing, or a label sticks out of its picture,
 - clicking a node does not show its details, or does not mark what belongs to it on the other side,
 - searching finds nothing.
 
@@ -51,6 +53,27 @@ for (const pane of document.querySelectorAll('.pane')) {
     }
   });
   if (boxes.length < 10) wrong.push(`a pane has ${boxes.length} nodes only`);
+}
+return wrong;
+"""
+
+# The pictures beside the graphs: their headings, and labels that stick out of them.
+PLOTS = """
+const wrong = [];
+for (const [id, kind, least] of [['memory', 'arena', 40], ['profile', 'plot', 40], ['bench', 'plot', 2]]) {
+  let picture = document.getElementById(id);
+  while (picture && !picture.querySelector(`svg.${kind}`)) picture = picture.nextElementSibling;
+  picture = picture && picture.querySelector(`svg.${kind}`);
+  if (!picture) { wrong.push(`no picture in "${id}"`); continue; }
+  const frame = picture.getBoundingClientRect();
+  const shapes = picture.querySelectorAll('rect, circle, path, polyline, line').length;
+  if (shapes < least) wrong.push(`the picture in "${id}" has ${shapes} shapes only`);
+  for (const text of picture.querySelectorAll('text')) {
+    const label = text.getBoundingClientRect();
+    if (label.left < frame.left - 1 || label.right > frame.right + 1 || label.top < frame.top - 1
+        || label.bottom > frame.bottom + 1)
+      wrong.push(`"${text.textContent}" sticks out of the picture in "${id}"`);
+  }
 }
 return wrong;
 """
@@ -173,6 +196,7 @@ def the_checks_can_fail(browser, folder):
     errors, requests = browser.open(page)
     check(any("planted" in error for error in errors), "a planted error is not seen")
     check(any("none.png" in request for request in requests), "a planted request is not seen")
+    check(len(browser.script(PLOTS)) == 3, "missing pictures are not missed")
     page.unlink()
 
 
@@ -183,7 +207,7 @@ def look(browser, page, folder, width):
     check(not requests, f"{width}: the page asks for {requests}")
     overflow = browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     check(overflow <= 0, f"{width}: the page is {overflow} pixels wider than the window")
-    for wrong in browser.script(GEOMETRY):
+    for wrong in browser.script(GEOMETRY) + browser.script(PLOTS):
         check(False, f"{width}: {wrong}")
     found = browser.script(CLICK)
     check(found["name"] in found["details"], f"{width}: no details of {found['name']}: {found['details'][:200]}")
@@ -205,7 +229,13 @@ def main():
     folder = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="incept-report-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{MODEL}.html"
-    subprocess.run([binary, "dump", MODEL, "--format", "html", "-o", str(page)], check=True)
+    measured = []
+    for verb, *options in (["profile"], ["bench", "--duration", "2s"]):
+        document = folder / f"{verb}.json"
+        with document.open("wb") as out:
+            subprocess.run([binary, verb, MODEL, "--json", *options], check=True, stdout=out)
+        measured += [f"--{verb}", str(document)]
+    subprocess.run([binary, "report", MODEL, "-o", str(page), *measured], check=True)
     size = page.stat().st_size
     check(size <= MAX_BYTES, f"the page has {size} bytes")
     browser = Browser()
