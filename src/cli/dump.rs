@@ -224,7 +224,7 @@ impl Dump {
 }
 
 fn no_form(format: Format, what: &str) -> Failure {
-    Failure::usage(format!("{what} have no {} form", format.extension()), "leave --format out")
+    Failure::usage(format!("there is no {} form of {what}", format.extension()), "leave --format out")
 }
 
 fn with_schema(document: Value) -> String {
