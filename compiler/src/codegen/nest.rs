@@ -2,12 +2,17 @@
 //!
 //! A [`Nest`] is the body of one kernel under construction: integer arithmetic on addresses, counted loops, branches,
 //! and calls of tiles. It knows [`KernelArgs`] and nothing of any kernel family.
+//!
+//! What calls tiles only is compiled without Cranelift's mid-end, which would take a tenth of the time to load: so this
+//! arithmetic does what matters there itself, with constants that are known and with divisions.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::{
+    BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, InstructionData, MemFlagsData, Opcode, Value,
+};
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::FunctionBuilder;
 use incept_ir::abi::KernelArgs;
@@ -89,24 +94,50 @@ impl<'a> Nest<'a> {
         self.b.ins().iconst(I64, value)
     }
 
+    /// The constant that a value is, if it is one.
+    fn known(&self, value: Value) -> Option<i64> {
+        let inst = self.b.func.dfg.value_def(value).inst()?;
+        match self.b.func.dfg.insts[inst] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
+            _ => None,
+        }
+    }
+
     /// `a + b`.
     pub fn add(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().iadd(a, b)
+        match (self.known(a), self.known(b)) {
+            (_, Some(b)) => self.offset(a, b),
+            (Some(a), None) => self.offset(b, a),
+            (None, None) => self.b.ins().iadd(a, b),
+        }
     }
 
     /// `a + constant`.
     pub fn offset(&mut self, a: Value, constant: i64) -> Value {
-        if constant == 0 { a } else { self.b.ins().iadd_imm_s(a, constant) }
+        match self.known(a) {
+            _ if constant == 0 => a,
+            Some(a) => self.int(a.wrapping_add(constant)),
+            None => self.b.ins().iadd_imm_s(a, constant),
+        }
     }
 
     /// `a - b`.
     pub fn sub(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().isub(a, b)
+        match self.known(b) {
+            Some(b) => self.offset(a, b.wrapping_neg()),
+            None => self.b.ins().isub(a, b),
+        }
     }
 
     /// `a * constant`.
     pub fn scale(&mut self, a: Value, constant: i64) -> Value {
-        self.b.ins().imul_imm_s(a, constant)
+        match self.known(a) {
+            Some(a) => self.int(a.wrapping_mul(constant)),
+            None if constant == 0 => self.int(0),
+            None if constant == 1 => a,
+            None if constant.count_ones() == 1 => self.b.ins().ishl_imm_u(a, i64::from(constant.trailing_zeros())),
+            None => self.b.ins().imul_imm_s(a, constant),
+        }
     }
 
     /// `base + index * stride`.
@@ -115,26 +146,43 @@ impl<'a> Nest<'a> {
         self.add(base, scaled)
     }
 
-    /// Unsigned `(a / constant, a % constant)`; the constant is at least 1.
+    /// Unsigned `(a / constant, a % constant)`; the constant is at least 1, and `a` is a number of tasks, tiles, pixels or the
+    /// like, below 2⁴⁸.
     pub fn div_rem(&mut self, a: Value, constant: u64) -> (Value, Value) {
         if constant <= 1 {
             let zero = self.int(0);
             return (a, zero);
         }
-        let divisor = self.int(constant as i64);
-        let quotient = self.b.ins().udiv(a, divisor);
+        if constant.is_power_of_two() {
+            let quotient = self.b.ins().ushr_imm_u(a, i64::from(constant.trailing_zeros()));
+            return (quotient, self.b.ins().band_imm_s(a, constant as i64 - 1));
+        }
+        let quotient = if constant < 1 << 16 {
+            // a · (2⁶⁴ + e) / (constant · 2⁶⁴) with 0 < e <= constant: too large by less than 1 / constant, as a · e < 2⁶⁴.
+            let reciprocal = self.int((u64::MAX / constant + 1) as i64);
+            self.b.ins().umulhi(a, reciprocal)
+        } else {
+            let divisor = self.int(constant as i64);
+            self.b.ins().udiv(a, divisor)
+        };
         let back = self.scale(quotient, constant as i64);
-        (quotient, self.b.ins().isub(a, back))
+        (quotient, self.sub(a, back))
     }
 
     /// The smaller, signed.
     pub fn min(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().smin(a, b)
+        match (self.known(a), self.known(b)) {
+            (Some(a), Some(b)) => self.int(a.min(b)),
+            _ => self.b.ins().smin(a, b),
+        }
     }
 
     /// The larger, signed.
     pub fn max(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().smax(a, b)
+        match (self.known(a), self.known(b)) {
+            (Some(a), Some(b)) => self.int(a.max(b)),
+            _ => self.b.ins().smax(a, b),
+        }
     }
 
     /// `a < constant`, signed, for [`Nest::branch`].

@@ -127,8 +127,9 @@ impl Target {
         }
         // The mid-end would sink FMAs below all loads of an unrolled body and spill: tiles keep their order.
         let tiles = isa("none", "backtracking")?;
-        // Loops around tiles: a spilled counter costs nothing beside a tile, a good allocation half of the time to load.
-        let kernels = isa("speed", "single_pass")?;
+        // Loops around tiles: a spilled counter costs nothing beside a tile, a good allocation and the mid-end half of the time
+        // to load.
+        let kernels = isa("none", "single_pass")?;
         let working_kernels = isa("speed", "backtracking")?;
         #[cfg(target_arch = "x86_64")]
         let fused = std::is_x86_feature_detected!("fma");
