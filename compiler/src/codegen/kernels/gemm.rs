@@ -6,9 +6,9 @@
 //!
 //! Operands of a kernel: the output, `a`, the packed constants.
 
-use super::Emitted;
 use super::axes::{BYTES, extent};
 use super::product::{Panel, Place, Tile, fits, shape};
+use super::{Emitted, LINE};
 use crate::codegen::CodegenError;
 use crate::codegen::epilogue::PostOp;
 use crate::codegen::link::Linker;
@@ -105,12 +105,18 @@ pub fn pack(
         let (panel, next) = rest.split_at_mut(width * k);
         rest = next;
         let exist = width.min(n - first);
-        for (step, row) in panel.chunks_exact_mut(width).enumerate() {
-            for (column, value) in row[..exist].iter_mut().enumerate() {
-                let index = if spec.trans_b { (first + column) * k + step } else { step * n + first + column };
-                *value = scaled(b[index], factors.alpha);
+        // A few rows at once: of a transposed matrix they are neighbours, while columns are far apart, often at a distance
+        // that shares a set of the cache.
+        for (block, rows) in panel.chunks_mut(LINE * width).enumerate() {
+            let (begin, count) = (block * LINE, rows.len() / width);
+            for column in 0..exist {
+                for step in 0..count {
+                    let (row, column_of_b) = (begin + step, first + column);
+                    let index = if spec.trans_b { column_of_b * k + row } else { row * n + column_of_b };
+                    rows[step * width + column] = scaled(b[index], factors.alpha);
+                }
             }
-            row[exist..].fill(0.0);
+            rows.chunks_exact_mut(width).for_each(|row| row[exist..].fill(0.0));
         }
     }
     for (column, value) in bias.iter_mut().enumerate() {

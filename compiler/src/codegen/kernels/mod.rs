@@ -43,6 +43,9 @@ mod tests;
 use super::CodegenError;
 use super::link::{KernelId, Linker};
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// An emitted kernel, before linking.
 #[derive(Debug, Clone)]
 pub struct Emitted {

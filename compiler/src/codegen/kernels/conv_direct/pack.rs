@@ -4,6 +4,7 @@
 use super::ConvSpec;
 use super::plan::Plan;
 use crate::codegen::CodegenError;
+use crate::codegen::kernels::LINE;
 use crate::codegen::target::Target;
 
 /// How many floats [`pack`] writes.
@@ -61,13 +62,18 @@ pub fn pack(
                     *value = if exists { bias.map_or(0.0, |bias| bias[channel]) } else { 0.0 };
                     rows.push(if exists { &weights[channel * filter..][..filter] } else { &nothing[..] });
                 }
-                // The source runs over [c][kh][kw], positions over [kh][kw][c]: whole vectors are written, and each
-                // channel's source is read in order.
-                for source in 0..filter {
-                    let (c, tap) = (source / area, source % area);
-                    let to = &mut products[(tap * depth + c) * width..][..width];
-                    for (value, row) in to.iter_mut().zip(&rows) {
-                        *value = row[source];
+                // The source runs over [c][kh][kw], positions over [kh][kw][c]. A few of each channel's are read at once: the
+                // channels are far apart, often at distances that share a set of the cache.
+                for first in (0..filter).step_by(LINE) {
+                    let sources = first..filter.min(first + LINE);
+                    let mut positions = [0; LINE];
+                    for (position, source) in positions.iter_mut().zip(sources.clone()) {
+                        *position = (source % area * depth + source / area) * width;
+                    }
+                    for (lane, row) in rows.iter().enumerate() {
+                        for (value, position) in row[sources.clone()].iter().zip(&positions) {
+                            products[position + lane] = *value;
+                        }
                     }
                 }
             }

@@ -8,16 +8,14 @@ use super::grids::Grids;
 use super::program::Op;
 use super::{Cost, WinogradSpec, bad, supports};
 use crate::codegen::CodegenError;
-use crate::codegen::kernels::Estimate;
 use crate::codegen::kernels::conv_direct::{ConvSpec, plan as direct};
+use crate::codegen::kernels::{Estimate, LINE};
 use crate::codegen::target::{Level, Target};
 
 /// Widest panel, in vectors.
 const MOST_VECTORS: usize = 6;
 /// Bytes that arrive in a cycle from the second-level cache beside a full load of multiply-adds.
 const FROM_L2: f64 = 10.0;
-/// Floats of a cache line.
-const LINE: usize = 16;
 /// Multiply-adds that are worth a task.
 const LEAST_TASK: u64 = 400_000;
 /// Tasks that are enough, if there is work for them.
