@@ -266,3 +266,79 @@ impl<'a> Nest<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use super::*;
+    use crate::codegen::link::Linker;
+    use crate::codegen::target::Target;
+
+    /// What a nest computes for each of these values.
+    fn computed<const N: usize>(
+        values: &[u64],
+        build: impl Fn(&mut Nest<'_>, Value) -> [Value; N],
+    ) -> Result<Vec<[u64; N]>, CodegenError> {
+        let mut linker = Linker::new(&Target::host()?);
+        let kernel = linker.kernel("computed", |nest| {
+            let (from, to) = (nest.operand(0), nest.operand(1));
+            nest.for_tasks(|nest, task| {
+                let from = nest.step(from, task, 8);
+                let value = nest.load(from, 0);
+                let results = build(nest, value);
+                let to = nest.step(to, task, 8 * N as i64);
+                for (index, result) in results.into_iter().enumerate() {
+                    nest.builder().ins().store(MemFlagsData::trusted(), result, to, 8 * index as i32);
+                }
+                Ok(())
+            })
+        })?;
+        let code = linker.finish()?;
+        let mut results = vec![[0; N]; values.len()];
+        let operands: [*mut u8; 2] = [values.as_ptr().cast_mut().cast(), results.as_mut_ptr().cast()];
+        let (scratch, task_end) = (std::ptr::null_mut(), values.len() as u64);
+        let args = KernelArgs { operands: operands.as_ptr(), scratch, task_begin: 0, task_end };
+        // SAFETY: the kernel reads one number and writes N of them for each task; there are as many in both operands.
+        unsafe { (code.kernel(kernel)?)(&args) };
+        Ok(results)
+    }
+
+    #[test]
+    fn divisions_by_constants_are_exact() {
+        let most = (1u64 << 48) - 1;
+        for constant in [1, 2, 3, 5, 7, 10, 14, 28, 56, 64, 641, 1000, 12_289, 65_535, 65_536, 65_537, 1 << 40] {
+            let around = |value: u64| (value.saturating_sub(2)..value.saturating_add(3)).filter(|value| *value <= most);
+            let multiples = [0, 1, 2, 1000, most / constant / 2, most / constant].map(|times| times * constant);
+            let values: Vec<u64> = multiples.into_iter().chain([1 << 32, most]).flat_map(around).collect();
+            let found = computed(&values, |nest, value| {
+                let (quotient, remainder) = nest.div_rem(value, constant);
+                [quotient, remainder]
+            });
+            let expected: Vec<_> = values.iter().map(|value| [value / constant, value % constant]).collect();
+            assert_eq!(found.unwrap(), expected, "{constant}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_computed_at_once() {
+        let values = [0, 1, 5, 1 << 40, u64::MAX];
+        let found = computed(&values, |nest, x| {
+            let (three, minus) = (nest.int(3), nest.int(-4));
+            let twelve = nest.scale(minus, -3);
+            let known = nest.step(twelve, three, 5);
+            assert_eq!(nest.known(known), Some(27));
+            let (low, high) = (nest.min(three, minus), nest.max(three, minus));
+            assert_eq!((nest.known(low), nest.known(high)), (Some(-4), Some(3)));
+            let (zero, same) = (nest.scale(x, 0), nest.scale(x, 1));
+            assert_eq!((nest.known(zero), same), (Some(0), x));
+            [nest.add(three, x), nest.sub(x, minus), nest.sub(three, x), nest.scale(x, 8), nest.scale(x, -7)]
+        });
+        let expected = values.map(|x| {
+            let x = x as i64;
+            [x.wrapping_add(3), x.wrapping_add(4), 3i64.wrapping_sub(x), x.wrapping_mul(8), x.wrapping_mul(-7)]
+                .map(|value| value as u64)
+        });
+        assert_eq!(found.unwrap(), expected);
+    }
+}
