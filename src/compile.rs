@@ -45,6 +45,9 @@ pub struct CompileOptions {
     pub mean: Vec<f32>,
     /// Divides the first input after that, one number for each channel; empty: nothing.
     pub std: Vec<f32>,
+    /// A batch whose activations take more bytes than this runs in parts, if its images do not depend on each other. The
+    /// size of a part may choose other algorithms, and so other roundings.
+    pub part_bytes: usize,
     /// How many threads a session runs on; all cores that the process may use where nothing is said.
     pub threads: Option<NonZeroUsize>,
 }
@@ -62,6 +65,7 @@ impl Default for CompileOptions {
             outputs: Vec::new(),
             mean: Vec::new(),
             std: Vec::new(),
+            part_bytes: lower::parts::BYTES,
             threads: None,
         }
     }
@@ -317,6 +321,7 @@ impl Model {
             batch,
             symbolic_batch: graph.is_symbolic(),
             exact: options.exact,
+            part_bytes: options.part_bytes,
             ..LowerOptions::default()
         };
         let lowered = lower::lower_with_report(&concrete, &lower_options)

@@ -206,11 +206,15 @@ fn ports(plan: &Plan, ports: &[Port], place: fn(usize) -> Place) -> Result<Vec<P
             return broken(format!("port `{}` is {}, which does not exist", port.name, port.view));
         };
         let fits = plan.buffers.get(view.buffer.index()).is_some_and(|buffer| buffer.place == place(index));
-        let elements = view.elements().filter(|count| *count <= isize::MAX as usize / size_of::<f32>());
+        let all = |count: usize| count.checked_mul(plan.parts.get());
+        let elements = view.elements().and_then(all).filter(|count| *count <= isize::MAX as usize / size_of::<f32>());
         let (true, Some(elements), true) = (fits, elements, view.is_row_major() && view.offset == 0) else {
             return broken(format!("port `{}` is not the whole of the caller's memory", port.name));
         };
-        infos.push(PortInfo { name: port.name.clone(), sizes: view.sizes.clone(), elements });
+        let Some(sizes) = plan.port_sizes(port) else {
+            return broken(format!("port `{}` has no first size that parts could share", port.name));
+        };
+        infos.push(PortInfo { name: port.name.clone(), sizes, elements });
     }
     Ok(infos)
 }

@@ -10,6 +10,9 @@
 //! The cut into tasks is the kernels' own and does not depend on the number of threads, so results are bit-identical for
 //! any number. Where several sessions run at once, give each its part of the cores.
 //!
+//! # Parts
+//! A run of a plan with several [parts](Plan::parts) executes it once for each, one after the other, on the same arena.
+//!
 //! # Denormals
 //! Kernels run with denormal numbers off (*flush to zero*, and *denormals are zero* where the CPU has it): results and
 //! operands below the smallest normal number, 1.2e-38, count as zero. The mode is set for the calls of the kernels only,
@@ -17,10 +20,9 @@
 //! included. See [`crate::call`].
 //!
 //! Invariants:
-//! 1. After `new`, `operands` holds, for every operand of every call, an address valid for the extent of what it stands
-//!    for, except those of inputs, which are set at the start of every run.
-//! 2. No method returns while an operand still points to memory of the caller: outputs are set back after each run, and
-//!    inputs are only read by the calls of a run, which sets them first.
+//! 1. `operands` holds, for every operand of every call, an address valid for the extent of what it stands for, except those
+//!    of inputs and outputs, which are set at the start of every part of a run.
+//! 2. The addresses of inputs and outputs are used by the calls of the part of a run that set them, and by no others.
 //! 3. A run allocates nothing.
 //! 4. No two calls at once get the same scratch memory: it belongs to a thread of the pool.
 
@@ -113,8 +115,8 @@ struct Calls {
 }
 
 // SAFETY: the pointers in `operands` lead to memory that the session owns (arena, results, aligned copies) or shares
-// immutably (`module`, whose parts are `Send + Sync`); pointers to the caller's inputs are never read after the run that
-// set them.
+// immutably (`module`, whose fields are `Send + Sync`); pointers to the caller's inputs and outputs are never used after
+// the part of a run that set them.
 unsafe impl Send for Calls {}
 // SAFETY: threads that share it during a run only read its tables; what the calls do to the memory behind them is ordered
 // by the contract of `Calls::call`.
@@ -124,7 +126,7 @@ impl Calls {
     /// Calls the kernel of a step for some of its tasks.
     ///
     /// # Safety
-    /// Only within a run of the session that owns this: inputs are set, the session is borrowed exclusively and its module
+    /// Only within a run of the session that owns this: inputs and outputs are set, the session is borrowed exclusively and its module
     /// alive. All calls at once are of different threads and have different tasks, of one step or of steps of one region;
     /// those of earlier regions have ended.
     unsafe fn call(&self, step: usize, tasks: Range<u64>, thread: usize) {
@@ -151,9 +153,9 @@ pub struct Session {
     pool: Option<Pool>,
     calls: Calls,
     tasks: Tasks,
-    /// Operands to set for each run: (position in `operands`, input, byte offset).
+    /// Operands to set for each part of a run: (position in `operands`, input, byte offset).
     from_inputs: Vec<(usize, usize, usize)>,
-    /// Operands in outputs: (position in `operands`, output, byte offset).
+    /// The same in outputs: (position in `operands`, output, byte offset).
     from_outputs: Vec<(usize, usize, usize)>,
     inputs: Vec<PortInfo>,
     outputs: Vec<PortInfo>,
@@ -222,7 +224,7 @@ impl Session {
         }
         let start = || Pool::new(schedule);
         let pool = (threads > 1).then(start).transpose();
-        let mut session = Self {
+        Ok(Self {
             pool: pool.map_err(|error| SessionError::Threads { threads, reason: error.to_string() })?,
             calls: Calls { calls: layout.calls, operands, scratch },
             tasks,
@@ -236,9 +238,7 @@ impl Session {
             _aligned: aligned,
             profile: None,
             module,
-        };
-        session.own_outputs();
-        Ok(session)
+        })
     }
 
     /// The plan that this session runs.
@@ -271,8 +271,8 @@ impl Session {
     /// # Errors
     /// Where the number of inputs or the length of one is wrong; nothing has run then.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Result<(), SessionError> {
-        self.set_inputs(inputs)?;
-        self.execute(&Unwatched);
+        self.check_inputs(inputs)?;
+        self.execute(inputs, None, &Unwatched);
         Ok(())
     }
 
@@ -287,13 +287,8 @@ impl Session {
         for (port, output) in self.outputs.iter().zip(outputs.iter()) {
             check_size(port, output.len(), true)?;
         }
-        self.set_inputs(inputs)?;
-        for (position, output, offset) in &self.from_outputs {
-            // Both indices were checked: by `Layout::of`, and by the length above.
-            self.calls.operands[*position] = outputs[*output].as_mut_ptr().cast::<u8>().wrapping_add(*offset);
-        }
-        self.execute(&Unwatched);
-        self.own_outputs();
+        self.check_inputs(inputs)?;
+        self.execute(inputs, Some(outputs), &Unwatched);
         Ok(())
     }
 
@@ -302,13 +297,14 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_profiled(&mut self, inputs: &[&[f32]]) -> Result<&Profile, SessionError> {
-        self.set_inputs(inputs)?;
+        self.check_inputs(inputs)?;
         let steps = self.calls.calls.len();
         let most = self.pool.as_ref().map_or(steps, |pool| self.tasks.most_calls(pool.schedule()));
+        let most = most.saturating_mul(self.module.plan.parts.get());
         let (mut recorder, mut profile) =
             self.profile.take().unwrap_or_else(|| (Recorder::new(most), Profile::default()));
         recorder.start();
-        self.execute(&recorder);
+        self.execute(inputs, None, &recorder);
         recorder.finish(steps, &mut profile);
         Ok(&self.profile.insert((recorder, profile)).1)
     }
@@ -338,28 +334,40 @@ impl Session {
         }
     }
 
-    fn set_inputs(&mut self, inputs: &[&[f32]]) -> Result<(), SessionError> {
+    fn check_inputs(&self, inputs: &[&[f32]]) -> Result<(), SessionError> {
         if inputs.len() != self.inputs.len() {
             return Err(SessionError::InputCount { names: names(&self.inputs), given: inputs.len() });
         }
         for (port, input) in self.inputs.iter().zip(inputs) {
             check_size(port, input.len(), false)?;
         }
-        for (position, input, offset) in &self.from_inputs {
-            // Both indices were checked: by `Layout::of`, and by the length above.
-            self.calls.operands[*position] = inputs[*input].as_ptr().cast::<u8>().wrapping_add(*offset).cast_mut();
-        }
         Ok(())
     }
 
-    fn own_outputs(&mut self) {
-        for (position, output, offset) in &self.from_outputs {
-            self.calls.operands[*position] = self.results[*output].start().wrapping_add(*offset);
+    /// Calls all kernels for each part. The lengths of inputs, and of outputs that are the caller's, were checked.
+    fn execute(&mut self, inputs: &[&[f32]], mut outputs: Option<&mut [&mut [f32]]>, watch: &impl Watch) {
+        let parts = self.module.plan.parts.get();
+        for part in 0..parts {
+            // Indices were checked by `Layout::of`; a port's elements are those of all parts.
+            let start = |port: &PortInfo| port.elements / parts * part * size_of::<f32>();
+            for (position, input, offset) in &self.from_inputs {
+                let offset = start(&self.inputs[*input]) + offset;
+                self.calls.operands[*position] = inputs[*input].as_ptr().cast::<u8>().wrapping_add(offset).cast_mut();
+            }
+            for (position, output, offset) in &self.from_outputs {
+                let offset = start(&self.outputs[*output]) + offset;
+                let memory = match &mut outputs {
+                    Some(outputs) => outputs[*output].as_mut_ptr().cast(),
+                    None => self.results[*output].start(),
+                };
+                self.calls.operands[*position] = memory.wrapping_add(offset);
+            }
+            self.execute_part(watch);
         }
     }
 
-    /// Calls all kernels. Inputs are set.
-    fn execute(&mut self, watch: &impl Watch) {
+    /// Calls all kernels once. The operands are set.
+    fn execute_part(&mut self, watch: &impl Watch) {
         let Self { pool, calls, tasks, .. } = self;
         let Some(pool) = pool else {
             for (step, call) in calls.calls.iter().enumerate() {

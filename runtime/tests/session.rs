@@ -41,6 +41,35 @@ fn runs_and_names_its_ports() {
     }
 }
 
+/// The network in three parts, each of one row.
+fn in_parts() -> incept_ir::plan::Plan {
+    incept_ir::plan::Plan { batch: 3, parts: NonZeroUsize::new(3).unwrap(), ..plan() }
+}
+
+#[test]
+fn parts_run_one_after_the_other() {
+    for threads in 1..=3 {
+        let options = SessionOptions { threads: NonZeroUsize::new(threads) };
+        let mut session = Session::with_options(module_of(in_parts()), &options).unwrap();
+        assert_eq!((&session.inputs()[0].sizes[..], session.inputs()[0].elements), (&[3, N][..], 3 * N));
+        assert_eq!((&session.outputs()[0].sizes[..], &session.outputs()[1].sizes[..]), (&[3, N][..], &[3][..]));
+        let x: Vec<f32> = (0..3).flat_map(values).collect();
+        session.run(&[&x]).unwrap();
+        let (y, z): (Vec<_>, Vec<_>) = x.chunks(N).map(expected).unzip();
+        assert_eq!((session.output(0), session.output(1)), (&y.concat()[..], &z[..]));
+        let (mut own_y, mut own_z) = (vec![0.0; 3 * N], vec![0.0; 3]);
+        session.run_into(&[&x], &mut [&mut own_y, &mut own_z]).unwrap();
+        assert_eq!((&own_y, &own_z), (&y.concat(), &z));
+        let (calls, steps) = {
+            let profile = session.run_profiled(&[&x]).unwrap();
+            (profile.records().len(), profile.steps_ns().len())
+        };
+        assert_eq!(steps, 3);
+        assert!(calls >= 9, "{calls} calls of 3 steps in 3 parts");
+        assert!(matches!(session.run(&[&x[..N]]), Err(SessionError::PortSize { wanted, .. }) if wanted == 3 * N));
+    }
+}
+
 #[test]
 fn an_input_may_lie_anywhere() {
     let mut session = Session::new(module()).unwrap();

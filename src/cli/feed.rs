@@ -82,8 +82,8 @@ fn plan_ports(plan: &incept::ir::plan::Plan, ports: &[incept::ir::plan::Port]) -
     ports
         .iter()
         .filter_map(|port| {
-            let sizes = &plan.views.get(port.view.index())?.sizes;
-            Some(Port { name: port.name.clone(), dtype: DType::F32, shape: Shape::fixed(sizes) })
+            let sizes = plan.port_sizes(port)?;
+            Some(Port { name: port.name.clone(), dtype: DType::F32, shape: Shape::fixed(&sizes) })
         })
         .collect()
 }

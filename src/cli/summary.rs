@@ -38,7 +38,8 @@ fn list<T: AsRef<str>>(counts: &[(T, usize)]) -> String {
 pub fn planned(planned: &Planned) -> String {
     let plan = &planned.plan;
     let memory = &plan.memory;
-    let mut text = format!("steps     {} for batch {}: {}\n", plan.steps.len(), plan.batch, list(&steps(planned)));
+    let mut text =
+        format!("steps     {} for batch {}: {}\n", plan.steps.len(), plan.batch_text(), list(&steps(planned)));
     let rewrites = rewrites(planned);
     if !rewrites.is_empty() {
         text += &format!("rewrites  {}\n", list(&rewrites));

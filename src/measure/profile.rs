@@ -206,6 +206,7 @@ fn steps(compiled: &Compiled, runs: &[&Pair], threads: usize, peaks: &Peaks) -> 
     let module = &compiled.linked.module;
     // Activations move within the arena, weights in turn with all others and the arena.
     let arena = plan.memory.arena_bytes;
+    let parts = plan.parts.get() as f64;
     let (activations, weights) = (peaks.bandwidth(arena), peaks.bandwidth(arena.saturating_add(module.packed.len())));
     let lines = module.entries.iter().zip(&compiled.linked.listing.steps);
     let steps = plan.steps.iter().zip(lines).enumerate();
@@ -214,9 +215,9 @@ fn steps(compiled: &Compiled, runs: &[&Pair], threads: usize, peaks: &Peaks) -> 
             let nanos = mean(runs.iter().map(|run| run.steps.get(index).map_or(0.0, |nanos| *nanos as f64)));
             let seconds = nanos / 1e9 / threads as f64;
             let work = Work {
-                flops: flops(plan, step),
-                activations: activation_bytes(plan, step),
-                weights: line.packed_bytes as f64,
+                flops: parts * flops(plan, step),
+                activations: parts * activation_bytes(plan, step),
+                weights: parts * line.packed_bytes as f64,
             };
             let compute = work.flops / (peaks.gflops * 1e9);
             let memory = work.activations / (activations * 1e9) + work.weights / (weights * 1e9);
@@ -245,7 +246,7 @@ pub fn module_of(step: &Step) -> String {
     name.split(['.', '/']).next().unwrap_or(name).to_owned()
 }
 
-/// The floating-point operations of a step; see [`Work::flops`].
+/// The floating-point operations of a step in one part of the batch; see [`Work::flops`].
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "an estimate of work")]
 pub fn flops(plan: &Plan, step: &Step) -> f64 {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use incept_compiler::lower::LowerError;
+use incept_compiler::lower::{LowerError, parts};
 use incept_compiler::pipeline::PASSES;
 use incept_runtime::{Session, SessionOptions, profile};
 
@@ -38,7 +38,7 @@ impl Variant {
     }
 
     /// Without any pass but those that the model cannot run without, concatenations copied, nothing in place. Its kernels
-    /// are chosen as for any other plan.
+    /// are chosen as for any other plan, and a large batch runs in parts as any other.
     ///
     /// # Errors
     /// As [`Model::compile`]; a saved plan has its passes behind it.
@@ -46,7 +46,7 @@ impl Variant {
         let mut kept = 0;
         loop {
             let needed: Vec<&str> = PASSES.iter().take(kept).map(|pass| pass.name).collect();
-            let left_out = pass_names().filter(|name| !needed.contains(name)).map(Into::into);
+            let left_out = fusing().filter(|name| !needed.contains(name)).map(Into::into);
             let disabled: Vec<String> = left_out.collect();
             match Self::of("unfused", model, &CompileOptions { disabled, ..options.clone() }) {
                 Err(Error::Lower { source, .. })
@@ -62,7 +62,7 @@ impl Variant {
     /// The passes that ran although the variant is to have none.
     #[must_use]
     pub fn passes_that_ran(&self) -> Vec<&'static str> {
-        pass_names().filter(|name| !self.disabled.iter().any(|disabled| disabled == name)).collect()
+        fusing().filter(|name| !self.disabled.iter().any(|disabled| disabled == name)).collect()
     }
 
     /// The same code on another number of threads.
@@ -78,6 +78,11 @@ impl Variant {
     pub fn contender(&self) -> Result<Runs, Error> {
         Runs::new(self.compiled.clone(), self.threads)
     }
+}
+
+/// The passes and decisions that make of the model's graph what is fused.
+fn fusing() -> impl Iterator<Item = &'static str> {
+    pass_names().filter(|name| *name != parts::NAME)
 }
 
 /// Runs of one compiled model on noise.

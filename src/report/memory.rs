@@ -83,7 +83,7 @@ pub fn live_bytes(plan: &Plan) -> Vec<usize> {
 /// The arena as JSON:
 ///
 /// ```text
-/// {"schema": 1, "name", "batch", "arena_bytes", "arena_lower_bound_bytes", "arena_proven_optimal", "arena_strategy",
+/// {"schema": 1, "name", "batch", "parts", "arena_bytes", "arena_lower_bound_bytes", "arena_proven_optimal", "arena_strategy",
 ///  "buffers": [{"buffer": "b3", "name", "offset", "bytes", "first": "s0", "last": "s4"}],
 ///  "steps":   [{"step": "s0", "kind", "name", "live_bytes"}]}
 /// ```
@@ -112,6 +112,7 @@ pub fn json(plan: &Plan) -> Value {
         "schema": incept_ir::plan::json::SCHEMA,
         "name": plan.name,
         "batch": plan.batch,
+        "parts": plan.parts,
         "arena_bytes": plan.memory.arena_bytes,
         "arena_lower_bound_bytes": plan.memory.lower_bound_bytes,
         "arena_proven_optimal": plan.memory.proven_optimal,

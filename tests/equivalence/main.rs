@@ -173,15 +173,18 @@ fn try_graph(graph: &Graph, seed: u64, targets: &[Target]) -> Result<Tried, Fail
         *tried.runs.entry("interpreted".into()).or_default() += 1;
     }
 
-    // Compiled: optimised on every level; on one level raw, and without the decisions of lowering.
+    // Compiled: optimised on every level; on one level raw, without the decisions of lowering, and image by image.
     let model = Model::from_graph(graph.clone());
     let decisions: Vec<&'static str> = lower::PASSES.iter().map(|(name, _)| *name).collect();
     let turn = usize::try_from(seed).unwrap() % targets.len();
     let optimised = targets.iter().map(|target| ("optimised", target, Vec::new(), whole));
+    let after = |turns: usize| &targets[(turn + turns) % targets.len()];
     let forms = optimised.chain([
         ("raw", &targets[turn], names.clone(), expected.exact),
         ("raw and copying", &targets[turn], [names.clone(), decisions.clone()].concat(), expected.exact),
-        ("copying", &targets[(turn + 1) % targets.len()], decisions, whole),
+        ("copying", after(1), decisions, whole),
+        ("optimised, in parts", after(2), Vec::new(), whole),
+        ("raw, in parts", after(1), names.clone(), expected.exact),
     ]);
     for (form, target, disabled, exact) in forms {
         let what = format!("{form} on {}", target.level().name());
@@ -191,9 +194,14 @@ fn try_graph(graph: &Graph, seed: u64, targets: &[Target]) -> Result<Tried, Fail
             disabled: disabled.into_iter().map(str::to_owned).collect(),
             // Winograd's algorithm rounds; elsewhere it may be chosen.
             exact,
+            part_bytes: if form.ends_with("in parts") { 0 } else { usize::MAX },
             ..CompileOptions::default()
         };
         let compiled = model.compile(&options).map_err(|error| at(&what)(error.to_string()))?;
+        let parts = compiled.plan().parts.get();
+        if parts > 1 {
+            *tried.runs.entry(format!("{parts} parts")).or_default() += 1;
+        }
         let mut session = compiled.session().map_err(|error| at(&what)(error.to_string()))?;
         session.poison_arena();
         let values: Vec<_> = inputs.iter().map(|input| input.as_f32().unwrap()).collect();
@@ -302,6 +310,8 @@ fn random_graphs_compute_what_the_interpreter_does() {
         for pass in PASSES {
             assert!(tried.rewrites.get(pass.name).is_some_and(|used| *used > 100), "{} is hardly used", pass.name);
         }
+        let in_parts: usize = [2, 3].iter().filter_map(|parts| tried.runs.get(&format!("{parts} parts"))).sum();
+        assert!(in_parts * 2 > tried.graphs, "only {in_parts} plans ran in parts");
         for target in &targets {
             let runs = tried.runs[&format!("optimised on {}", target.level().name())];
             assert!(runs * 50 > tried.graphs * 49, "{:?} ran {runs} graphs only", target.level());

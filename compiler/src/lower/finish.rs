@@ -1,5 +1,7 @@
 //! The plan's tables from the draft: addresses, views listed once, ports.
 
+use std::num::NonZeroUsize;
+
 use incept_ir::ids::{BufferId, ConstId, StepId, ViewId};
 use incept_ir::ops::Op;
 use incept_ir::plan::{Buffer, Memory, Place, Plan, PlanConstant, Port, Region, Step, View};
@@ -59,8 +61,8 @@ impl Constants {
     }
 }
 
-/// Makes the plan of a draft whose steps are in their final order, that of these regions.
-pub(super) fn plan(draft: &Draft<'_>, planned: &Planned, options: &LowerOptions) -> Plan {
+/// Makes the plan of a draft, of one of these parts of a batch, whose steps are in their final order, that of these regions.
+pub(super) fn plan(draft: &Draft<'_>, planned: &Planned, parts: NonZeroUsize, options: &LowerOptions) -> Plan {
     let items = schedule::lifetimes(draft, |step| step);
     let placement = &planned.placement;
     let mut touched = vec![false; draft.roots.len()];
@@ -120,6 +122,7 @@ pub(super) fn plan(draft: &Draft<'_>, planned: &Planned, options: &LowerOptions)
     let mut plan = tables.plan;
     plan.name = graph.name().to_string();
     plan.batch = options.batch;
+    plan.parts = parts;
     plan.symbolic_batch = options.symbolic_batch;
     plan.exact = options.exact;
     plan.constants = constants.used;

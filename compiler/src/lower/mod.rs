@@ -2,6 +2,7 @@
 //!
 //! | file | what it decides |
 //! |---|---|
+//! | `parts.rs` | in how many parts a large batch runs |
 //! | `source.rs` | which nodes are needed, which values are other names of values, which are constant |
 //! | `alias_concat.rs` | which values are written as slices of a concatenation |
 //! | `select.rs`, `product.rs` | what runs for each op, on which views |
@@ -23,6 +24,7 @@ mod draft;
 mod finish;
 pub mod in_place;
 mod layout;
+pub mod parts;
 pub mod place;
 mod product;
 pub mod regions;
@@ -31,6 +33,8 @@ mod select;
 mod source;
 #[cfg(test)]
 mod tests;
+
+use std::num::NonZeroUsize;
 
 use incept_ir::graph::{Graph, GraphError};
 use incept_ir::ops::Op;
@@ -55,19 +59,29 @@ pub struct LowerOptions {
     pub exact: bool,
     /// How long to search for a smaller arena where the quick strategies miss the lower bound.
     pub search: SearchLimits,
+    /// The activations of more bytes than this are those of a large batch, which runs in parts.
+    pub part_bytes: usize,
 }
 
 impl Default for LowerOptions {
     fn default() -> Self {
-        Self { disabled: Vec::new(), batch: 1, symbolic_batch: false, exact: false, search: SearchLimits::default() }
+        Self {
+            disabled: Vec::new(),
+            batch: 1,
+            symbolic_batch: false,
+            exact: false,
+            search: SearchLimits::default(),
+            part_bytes: parts::BYTES,
+        }
     }
 }
 
 /// The passes of lowering that can be disabled, with a line about each.
-pub const PASSES: [(&str, &str); 3] = [
+pub const PASSES: [(&str, &str); 4] = [
     (alias_concat::NAME, "the parts of a concatenation are written where it lies, so that nothing is copied"),
     (in_place::NAME, "elementwise steps write over an input that nothing reads any more"),
     (regions::NAME, "steps that do not depend on each other run at once, where that takes no more memory"),
+    (parts::NAME, "a large batch runs in parts whose activations stay in the caches"),
 ];
 
 /// A node that cannot be lowered.
@@ -168,6 +182,15 @@ pub fn lower_with_report(graph: &Graph, options: &LowerOptions) -> Result<Lowere
     if graph.is_symbolic() {
         return Err(LowerError::Symbolic);
     }
+    let whole = lower_part(graph, NonZeroUsize::MIN, options)?;
+    if options.disabled.iter().any(|name| name == parts::NAME) || whole.plan.memory.arena_bytes <= options.part_bytes {
+        return Ok(whole);
+    }
+    parts::split(graph, whole, options)
+}
+
+/// Lowers the graph of one of so many parts of the batch.
+fn lower_part(graph: &Graph, parts: NonZeroUsize, options: &LowerOptions) -> Result<Lowered, LowerError> {
     let enabled = |pass: &str| !options.disabled.iter().any(|name| name == pass);
     let mut report = LowerReport::default();
     let order = source::needed(graph)?;
@@ -212,7 +235,7 @@ pub fn lower_with_report(graph: &Graph, options: &LowerOptions) -> Result<Lowere
         regions::Planned::new(&draft, Regions::each(draft.steps.len()), &options.search)
     };
     schedule::reorder(&mut draft, &planned.regions.order);
-    let plan = finish::plan(&draft, &planned, options);
+    let plan = finish::plan(&draft, &planned, parts, options);
     plan.verify().map_err(|error| match error.number {
         LIMITS => LowerError::TooLarge(error),
         _ => LowerError::Plan(error),

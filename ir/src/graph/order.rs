@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{Graph, GraphError, Node};
 use crate::ids::{NodeId, ValueId};
 use crate::ops::{Input, Op};
-use crate::types::TensorType;
+use crate::types::{Dim, Shape, TensorType};
 
 impl Graph {
     /// All nodes, each after those that it reads; among ready nodes, the lowest id first, so the order is the same
@@ -79,6 +79,21 @@ impl Graph {
     /// # Errors
     /// Where the batch is 0, makes a size overflow, or an op refuses the concrete shapes.
     pub fn with_batch(&self, batch: usize) -> Result<Self, GraphError> {
+        self.resized(batch, &|shape| shape.with_batch(batch))
+    }
+
+    /// The same graph with `first` as the first size of every input, all types inferred anew. Ids are kept.
+    ///
+    /// # Errors
+    /// Where an input has no sizes, `first` is 0 or makes a size overflow, or an op refuses the shapes.
+    pub fn with_first_size(&self, first: usize) -> Result<Self, GraphError> {
+        self.resized(first, &|shape| {
+            let rest = shape.dims().get(1..)?;
+            Some(std::iter::once(Dim::Fixed(first)).chain(rest.iter().copied()).collect())
+        })
+    }
+
+    fn resized(&self, batch: usize, shape_of: &dyn Fn(&Shape) -> Option<Shape>) -> Result<Self, GraphError> {
         let fail = |reason: String| GraphError::Batch { batch, reason };
         if batch == 0 {
             return Err(fail("a batch has at least one item".into()));
@@ -88,9 +103,7 @@ impl Graph {
             let place = graph.place(id)?;
             if let Some((_, Node { op: Op::Input(Input { ty }), name, .. })) = graph.inner.node_weight_mut(place) {
                 let name = name.clone();
-                ty.shape = ty
-                    .shape
-                    .with_batch(batch)
+                ty.shape = shape_of(&ty.shape)
                     .filter(|shape| shape.elements().is_some())
                     .ok_or_else(|| fail(format!("input `{name}` of type {ty} becomes too large")))?;
             }

@@ -29,7 +29,7 @@ use crate::tensor::{TensorError, byte_length};
 pub const MAGIC: [u8; 8] = *b"INCEPTPL";
 
 /// The version that this program writes, and the only one that it reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The bytes before the metadata.
 pub const HEADER_BYTES: usize = 64;

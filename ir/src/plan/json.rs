@@ -15,6 +15,7 @@ pub fn summary(plan: &Plan, target: Option<&str>) -> Value {
         "schema": SCHEMA,
         "name": plan.name,
         "batch": plan.batch,
+        "parts": plan.parts,
         "exact": plan.exact,
         "steps": plan.steps.len(),
         "steps_by_kind": plan.steps_by_kind(),

@@ -20,6 +20,7 @@ mod tuning;
 pub mod verify;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -34,12 +35,15 @@ use crate::types::DType;
 pub const ALIGNMENT: usize = 64;
 
 /// An executable plan for one batch size.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The model's name.
     pub name: String,
     /// The batch size that symbolic dimensions took.
     pub batch: usize,
+    /// A run executes all steps this many times. Everything else here, ports included, is of one *part* of the batch:
+    /// part k reads and writes the k-th of as many equal pieces of each input and output, which lie one after the other.
+    pub parts: NonZeroUsize,
     /// Whether the model's batch was symbolic, so that another batch size needs only another compilation.
     pub symbolic_batch: bool,
     /// Whether convolutions are summed directly only: no algorithm (Winograd's) that rounds intermediate transforms.
@@ -64,6 +68,27 @@ pub struct Plan {
     pub memory: Memory,
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            batch: 0,
+            parts: NonZeroUsize::MIN,
+            symbolic_batch: false,
+            exact: false,
+            tuning: None,
+            buffers: Vec::new(),
+            views: Vec::new(),
+            constants: Vec::new(),
+            steps: Vec::new(),
+            regions: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
+}
+
 impl Plan {
     /// A view; `None` where there is none of this id.
     #[must_use]
@@ -81,6 +106,27 @@ impl Plan {
     #[must_use]
     pub fn constant(&self, id: ConstId) -> Option<&PlanConstant> {
         self.constants.get(id.index())
+    }
+
+    /// The sizes of an input or output for the whole batch: those of all parts. `None` where there is no such view, or a
+    /// size overflows.
+    #[must_use]
+    pub fn port_sizes(&self, port: &Port) -> Option<Vec<usize>> {
+        let mut sizes = self.view(port.view)?.sizes.clone();
+        if self.parts > NonZeroUsize::MIN {
+            let first = sizes.first_mut()?;
+            *first = first.checked_mul(self.parts.get())?;
+        }
+        Some(sizes)
+    }
+
+    /// The batch for people: `8`, or `8 in 4 parts`.
+    #[must_use]
+    pub fn batch_text(&self) -> String {
+        match self.parts.get() {
+            1 => self.batch.to_string(),
+            parts => format!("{} in {parts} parts", self.batch),
+        }
     }
 
     /// The kind's name in `steps_by_kind`, profiles and dumps: [`StepKind::name`], but `depthwise_conv` where each channel
@@ -109,7 +155,9 @@ impl Plan {
     pub fn copied_bytes(&self) -> usize {
         let copies = self.steps.iter().filter(|step| matches!(step.kind, StepKind::Copy(_)));
         let views = copies.flat_map(|step| &step.outputs).filter_map(|id| self.view(*id));
-        views.filter_map(View::elements).fold(0, |sum: usize, count| sum.saturating_add(count.saturating_mul(4)))
+        let bytes =
+            views.filter_map(View::elements).map(|count| count.saturating_mul(4)).fold(0, usize::saturating_add);
+        bytes.saturating_mul(self.parts.get())
     }
 
     /// The bytes of all constants, as they are saved; also where this plan no longer holds them.
@@ -151,7 +199,7 @@ impl Region {
 pub struct Port {
     /// The model's name for it.
     pub name: String,
-    /// The whole of an input or output buffer.
+    /// The whole of an input or output buffer, that is of one part; see [`Plan::port_sizes`].
     pub view: ViewId,
 }
 

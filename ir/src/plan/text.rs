@@ -65,7 +65,7 @@ pub fn summary(plan: &Plan) -> String {
         "plan \"{}\" batch {}{batch}{exact}\n{} steps in {} regions: {}\narena {} bytes, lower bound {}, {proven} ({})\ncopied {} bytes a \
          run, weights {} bytes\n",
         plan.name,
-        plan.batch,
+        plan.batch_text(),
         plan.steps.len(),
         plan.regions.len(),
         kinds.join(", "),

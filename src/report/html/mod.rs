@@ -89,7 +89,7 @@ fn head(out: &mut String, parts: &Parts<'_>) {
     escape(out, parts.model);
     out.push_str("</h1>\n<p class=\"dim\">");
     escape(out, parts.source);
-    let _ = write!(out, ", batch {}", plan.batch);
+    let _ = write!(out, ", batch {}", plan.batch_text());
     if let Some(target) = parts.target {
         let _ = write!(out, ", compiled for {target}");
     }

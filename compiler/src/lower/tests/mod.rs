@@ -2,6 +2,7 @@
 
 mod networks;
 mod parallel;
+mod parts;
 mod random;
 mod run;
 

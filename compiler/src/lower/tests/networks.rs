@@ -37,8 +37,11 @@ fn googlenet_copies_nothing_and_its_arena_is_optimal() {
     for gone in ["concat", "copy", "layout", "pad", "relu", "batch_norm"] {
         assert_eq!(kinds.get(gone), None);
     }
+    // Four times two images, whose activations stay in the caches.
     let plan = lowered(&graph, 8, &[]).plan;
-    assert_eq!(plan.memory.arena_bytes, 8 * 4_014_080);
+    assert_eq!((plan.parts.get(), plan.memory.arena_bytes), (4, 2 * 4_014_080));
+    let plan = lowered(&graph, 8, &["split_batch"]).plan;
+    assert_eq!((plan.parts.get(), plan.memory.arena_bytes), (1, 8 * 4_014_080));
     // Without aliasing each module is copied.
     let plan = lowered(&graph, 1, &["alias_concat"]).plan;
     assert_eq!(plan.steps_by_kind().get("concat"), Some(&9));

@@ -4,7 +4,7 @@
 //! written, and overwrites nothing that is still needed.
 //!
 //! Invariants:
-//! 1. **limits**: the batch is at least 1; tables, ranks, buffers and the arena are within the limits of this module.
+//! 1. **limits**: the batch is at least 1 and has equal parts; tables, ranks, buffers and the arena are within the limits of this module.
 //! 2. **references**: every id names an entry of its table.
 //! 3. **alignment**: arena buffers start at multiples of [`ALIGNMENT`]; every buffer holds whole elements, and at least
 //!    one.
@@ -12,7 +12,8 @@
 //!    within their buffer.
 //! 5. **constants**: a constant has the bytes that its type and sizes need; weights are `f32` or `f16`; a buffer over a
 //!    constant has the size of that constant, which is `f32`.
-//! 6. **ports**: the i-th input or output is the whole of the one buffer placed there, dense and row-major.
+//! 6. **ports**: the i-th input or output is the whole of the one buffer placed there, dense and row-major; where there are
+//!    parts, its first size is the batch of one, and all parts together are within the limits.
 //! 7. **operands**: a step has as many inputs, outputs and constants as its kind takes.
 //! 8. **sizes**: the sizes of a step's operands and its attributes fit its kind and each other.
 //! 9. **layout**: the strides of a step's operands are those that [`StepKind`](super::StepKind) promises to kernels.
@@ -138,6 +139,9 @@ fn constant_of(plan: &Plan, id: ConstId) -> Result<&PlanConstant, PlanError> {
 fn limits(plan: &Plan) -> Result<(), PlanError> {
     if plan.batch == 0 {
         return broken(1, "the batch is 0");
+    }
+    if !plan.batch.is_multiple_of(plan.parts.get()) {
+        return broken(1, format!("a batch of {} in {} parts", plan.batch, plan.parts));
     }
     let tables = [
         ("buffers", plan.buffers.len()),
@@ -299,6 +303,17 @@ fn ports(plan: &Plan) -> Result<(), PlanError> {
                 return broken(
                     6,
                     format!("{name} {index} `{}` is not the whole of {} in rows", port.name, view.buffer),
+                );
+            }
+            let (parts, batch) = (plan.parts.get(), plan.batch / plan.parts);
+            if parts > 1 && view.sizes.first() != Some(&batch) {
+                let text = format!("{name} {index} `{}` has sizes {:?} in a part of {batch}", port.name, view.sizes);
+                return broken(6, text);
+            }
+            if buffer.bytes.checked_mul(parts).is_none_or(|bytes| bytes > MAX_BYTES) {
+                return broken(
+                    6,
+                    format!("{name} {index} `{}` has {} bytes in {parts} parts", port.name, buffer.bytes),
                 );
             }
         }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::num::NonZeroUsize;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -38,6 +40,9 @@ fn the_example_holds_and_prints() {
 #[test]
 fn invariant_1_limits() {
     expect(1, "the batch is 0", |plan| plan.batch = 0);
+    expect(1, "a batch of 3 in 2 parts", |plan| {
+        (plan.batch, plan.parts) = (3, NonZeroUsize::new(2).unwrap());
+    });
     expect(1, "an arena of", |plan| plan.memory.arena_bytes = MAX_BYTES + 1);
     expect(1, "b1 has", |plan| plan.buffers[1].bytes = MAX_BYTES + 4);
     expect(1, "has rank 9", |plan| plan.views[3].sizes = vec![1; 9]);
@@ -92,6 +97,12 @@ fn invariant_5_constants() {
 
 #[test]
 fn invariant_6_ports() {
+    expect(6, "has sizes [1, 3, 4, 4] in a part of 2", |plan| {
+        (plan.batch, plan.parts) = (4, NonZeroUsize::new(2).unwrap());
+    });
+    expect(6, "bytes in 1099511627776 parts", |plan| {
+        (plan.batch, plan.parts) = (1 << 40, NonZeroUsize::new(1 << 40).unwrap());
+    });
     expect(6, "two buffers are output 0", |plan| buffer_at(plan, "out1").place = Place::Output(0));
     expect(6, "is output 7 of 2", |plan| buffer_at(plan, "out1").place = Place::Output(7));
     expect(6, "is a view of Output(0)", |plan| plan.outputs[1].view = plan.outputs[0].view);
