@@ -345,9 +345,11 @@ fn main() -> Outcome<()> {
     }
     // Many and short: the tables above say more, these are for comparing versions.
     let mut criterion = Criterion::default()
+        .without_plots()
         .sample_size(10)
-        .warm_up_time(Duration::from_millis(100))
-        .measurement_time(Duration::from_millis(300))
+        .nresamples(2000)
+        .warm_up_time(Duration::from_millis(30))
+        .measurement_time(Duration::from_millis(100))
         .configure_from_args();
     let mut shapes: Vec<&Layer> = Vec::new();
     for layer in &LAYERS {

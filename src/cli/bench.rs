@@ -58,7 +58,7 @@ pub struct Bench {
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1")]
     threads: Vec<NonZeroUsize>,
     /// How long to measure, all variants together: 5s, 500ms, 2m
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", default_value = "8s", value_parser = units::duration)]
     duration: Duration,
     /// The JSON document of an earlier measurement to compare with
     #[arg(long, value_name = "OLD.json")]
