@@ -126,9 +126,9 @@ impl Calls {
     /// Calls the kernel of a step for some of its tasks.
     ///
     /// # Safety
-    /// Only within a run of the session that owns this: inputs and outputs are set, the session is borrowed exclusively and its module
-    /// alive. All calls at once are of different threads and have different tasks, of one step or of steps of one region;
-    /// those of earlier regions have ended.
+    /// Only within a run of the session that owns this: inputs and outputs are set, the session is borrowed exclusively and
+    /// its module alive. All calls at once are of different threads and have different tasks, of one step or of steps of
+    /// one region; those of earlier regions have ended.
     unsafe fn call(&self, step: usize, tasks: Range<u64>, thread: usize) {
         let (Some(call), Some(scratch)) = (self.calls.get(step), self.scratch.get(thread)) else { return };
         let args = KernelArgs {
