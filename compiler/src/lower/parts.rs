@@ -90,15 +90,13 @@ fn images(graph: &Graph, batch: usize, part: usize) -> Result<Graph, String> {
 }
 
 /// Whether an op makes each image of its result of that image of the operands that have images (`depends`), and of all of
-/// the others. That the result has as many is known from its type. Ops that are not listed are taken to join images.
+/// the others. That the result has as many, also in the smaller graph, is known from types: so an operand without images is
+/// the same for all. Ops that are not listed are taken to join images.
 fn by_image(node: &Node, depends: &[bool], sizes: &[Vec<usize>]) -> bool {
     let first_only = depends.iter().enumerate().all(|(index, depends)| *depends == (index == 0));
     let rank = sizes.iter().map(Vec::len).max().unwrap_or(0);
-    // A broadcast operand is the same for all images.
-    let broadcasts = |index: usize| {
-        let same = sizes[index].len() < rank || sizes[index].first() == Some(&1);
-        if depends[index] { sizes[index].len() == rank } else { same }
-    };
+    // Otherwise its images would lie along another axis of the result.
+    let aligned = |index: usize| !depends[index] || sizes[index].len() == rank;
     match &node.op {
         Op::Relu(_) | Op::Clip(_) | Op::LeakyRelu(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) | Op::HardSwish(_) => true,
         Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool(_) | Op::Lrn(_) | Op::BatchNorm(_) => first_only,
@@ -109,17 +107,14 @@ fn by_image(node: &Node, depends: &[bool], sizes: &[Vec<usize>]) -> bool {
             let residual = if conv.residual { depends.len().checked_sub(1) } else { None };
             depends.iter().enumerate().all(|(index, depends)| *depends == (index == 0 || Some(index) == residual))
         }
-        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => (0..sizes.len()).all(broadcasts),
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => (0..sizes.len()).all(aligned),
         Op::Concat(concat) => concat.axis != 0 && !depends.contains(&false),
         Op::Softmax(softmax) => softmax.axis != 0,
         Op::Transpose(transpose) => transpose.perm.first() == Some(&0),
         Op::Pad(pad) => first_only && pad.pads.first() == Some(&[0, 0]),
         Op::Gemm(gemm) => {
-            let addend = |sizes: &Vec<usize>| {
-                let rows = sizes.len() == 2;
-                if depends[2] { rows } else { !rows || sizes[0] == 1 }
-            };
-            !gemm.trans_a && depends[0] && !depends[1] && sizes.get(2).is_none_or(addend)
+            let rows = |sizes: &Vec<usize>| !depends[2] || sizes.len() == 2;
+            !gemm.trans_a && depends[0] && !depends[1] && sizes.get(2).is_none_or(rows)
         }
         Op::MatMul(_) => match (depends, sizes) {
             ([true, false], [_, b]) => b.len() <= 2,

@@ -85,6 +85,15 @@ fn what_joins_images_does_not() {
         }),
         "mul",
     );
+    // A number for each image is added along the columns.
+    refuses(
+        &net(&[4, 4], |net, rows| {
+            let numbers = net.input(&[4]);
+            let y = net.add(Add, &[numbers, rows]);
+            net.add(Softmax { axis: 1, flatten: false }, &[y])
+        }),
+        joins,
+    );
     // The images become the terms of a sum.
     refuses(
         &rows(|net, x| {
