@@ -137,12 +137,12 @@ impl Calls {
             task_begin: tasks.start,
             task_end: tasks.end,
         };
-        // SAFETY: the contract of `KernelFn`: `args` lives across the call; each operand pointer is valid for the extent
-        // of its view (`Layout::of` checked every view against its buffer and every buffer against its memory, and the
-        // run checked the lengths of the caller's slices); arena and constants have the plan's alignment; what a step
-        // writes is never an input or a constant; the scratch block is the thread's own and at least as large as the
-        // largest that any entry asks for; no two threads have the same task, by this function's contract, which also
-        // says that the code is alive.
+        // What `KernelFn` asks for: each operand pointer is valid for the extent of its view (`Layout::of` checked every
+        // view against its buffer and every buffer against its memory, and the run checked the lengths of the caller's
+        // slices); arena and constants have the plan's alignment; what a step writes is never an input or a constant; the
+        // scratch block is the thread's own and at least as large as the largest that any entry asks for.
+        // SAFETY: the contract of `KernelFn` is kept as just said, and `args` lives across the call; that no two threads
+        // have the same task and that the code is alive is this function's own contract.
         unsafe { call::call(call.function, &args) };
     }
 }

@@ -76,6 +76,13 @@ impl Default for LowerOptions {
     }
 }
 
+impl LowerOptions {
+    /// Whether a pass of this name runs.
+    fn enabled(&self, pass: &str) -> bool {
+        !self.disabled.iter().any(|name| name == pass)
+    }
+}
+
 /// The passes of lowering that can be disabled, with a line about each.
 pub const PASSES: [(&str, &str); 4] = [
     (alias_concat::NAME, "the parts of a concatenation are written where it lies, so that nothing is copied"),
@@ -183,15 +190,14 @@ pub fn lower_with_report(graph: &Graph, options: &LowerOptions) -> Result<Lowere
         return Err(LowerError::Symbolic);
     }
     let whole = lower_part(graph, NonZeroUsize::MIN, options)?;
-    if options.disabled.iter().any(|name| name == parts::NAME) || whole.plan.memory.arena_bytes <= options.part_bytes {
-        return Ok(whole);
+    if options.enabled(parts::NAME) && whole.plan.memory.arena_bytes > options.part_bytes {
+        return parts::split(graph, whole, options);
     }
-    parts::split(graph, whole, options)
+    Ok(whole)
 }
 
 /// Lowers the graph of one of so many parts of the batch.
 fn lower_part(graph: &Graph, parts: NonZeroUsize, options: &LowerOptions) -> Result<Lowered, LowerError> {
-    let enabled = |pass: &str| !options.disabled.iter().any(|name| name == pass);
     let mut report = LowerReport::default();
     let order = source::needed(graph)?;
     let (sources, unfolded) = Sources::new(graph, &order)?;
@@ -199,7 +205,7 @@ fn lower_part(graph: &Graph, parts: NonZeroUsize, options: &LowerOptions) -> Res
     for (id, reason) in unfolded {
         refused.push(Refused { node: graph.label(id), op: graph.node(id)?.op.name(), reason });
     }
-    let slices = if enabled(alias_concat::NAME) {
+    let slices = if options.enabled(alias_concat::NAME) {
         alias_concat::slices(graph, &sources, &order, &mut report)
     } else {
         Default::default()
@@ -227,9 +233,9 @@ fn lower_part(graph: &Graph, parts: NonZeroUsize, options: &LowerOptions) -> Res
     if !refused.is_empty() {
         return Err(LowerError::Unsupported(refused));
     }
-    let peak = schedule::order(&mut draft, enabled(in_place::NAME), &mut report);
+    let peak = schedule::order(&mut draft, options.enabled(in_place::NAME), &mut report);
     schedule::check(&draft).map_err(|one| LowerError::Unsupported(vec![one]))?;
-    let planned = if enabled(regions::NAME) {
+    let planned = if options.enabled(regions::NAME) {
         regions::choose(&draft, peak, &options.search)
     } else {
         regions::Planned::new(&draft, Regions::each(draft.steps.len()), &options.search)

@@ -98,7 +98,9 @@ fn by_image(node: &Node, depends: &[bool], sizes: &[Vec<usize>]) -> bool {
     // Otherwise its images would lie along another axis of the result.
     let aligned = |index: usize| !depends[index] || sizes[index].len() == rank;
     match &node.op {
-        Op::Relu(_) | Op::Clip(_) | Op::LeakyRelu(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) | Op::HardSwish(_) => true,
+        Op::Relu(_) | Op::Clip(_) | Op::LeakyRelu(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) | Op::HardSwish(_) => {
+            first_only
+        }
         Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool(_) | Op::Lrn(_) | Op::BatchNorm(_) => first_only,
         // In rows, an image before and after is the same elements.
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => first_only,

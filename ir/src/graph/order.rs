@@ -13,6 +13,9 @@ use crate::ids::{NodeId, ValueId};
 use crate::ops::{Input, Op};
 use crate::types::{Dim, Shape, TensorType};
 
+/// What is wrong with an input whose size overflows.
+const TOO_LARGE: &str = "becomes too large";
+
 impl Graph {
     /// All nodes, each after those that it reads; among ready nodes, the lowest id first, so the order is the same
     /// everywhere.
@@ -79,7 +82,7 @@ impl Graph {
     /// # Errors
     /// Where the batch is 0, makes a size overflow, or an op refuses the concrete shapes.
     pub fn with_batch(&self, batch: usize) -> Result<Self, GraphError> {
-        self.resized(batch, &|shape| shape.with_batch(batch))
+        self.resized(batch, &|shape| shape.with_batch(batch).ok_or(TOO_LARGE))
     }
 
     /// The same graph with `first` as the first size of every input, all types inferred anew. Ids are kept.
@@ -88,12 +91,17 @@ impl Graph {
     /// Where an input has no sizes, `first` is 0 or makes a size overflow, or an op refuses the shapes.
     pub fn with_first_size(&self, first: usize) -> Result<Self, GraphError> {
         self.resized(first, &|shape| {
-            let rest = shape.dims().get(1..)?;
-            Some(std::iter::once(Dim::Fixed(first)).chain(rest.iter().copied()).collect())
+            let rest = shape.dims().get(1..).ok_or("has no first size")?;
+            Ok(std::iter::once(Dim::Fixed(first)).chain(rest.iter().copied()).collect())
         })
     }
 
-    fn resized(&self, batch: usize, shape_of: &dyn Fn(&Shape) -> Option<Shape>) -> Result<Self, GraphError> {
+    /// With other shapes of the inputs, or with what is wrong with one.
+    fn resized(
+        &self,
+        batch: usize,
+        shape_of: &dyn Fn(&Shape) -> Result<Shape, &'static str>,
+    ) -> Result<Self, GraphError> {
         let fail = |reason: String| GraphError::Batch { batch, reason };
         if batch == 0 {
             return Err(fail("a batch has at least one item".into()));
@@ -104,8 +112,8 @@ impl Graph {
             if let Some((_, Node { op: Op::Input(Input { ty }), name, .. })) = graph.inner.node_weight_mut(place) {
                 let name = name.clone();
                 ty.shape = shape_of(&ty.shape)
-                    .filter(|shape| shape.elements().is_some())
-                    .ok_or_else(|| fail(format!("input `{name}` of type {ty} becomes too large")))?;
+                    .and_then(|shape| if shape.elements().is_some() { Ok(shape) } else { Err(TOO_LARGE) })
+                    .map_err(|reason| fail(format!("input `{name}` of type {ty} {reason}")))?;
             }
             let inputs: SmallVec<[ValueId; 4]> = graph.node_inputs(id);
             let types: Result<SmallVec<[&TensorType; 4]>, _> = inputs.iter().map(|value| graph.ty(*value)).collect();

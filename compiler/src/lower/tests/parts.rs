@@ -94,6 +94,15 @@ fn what_joins_images_does_not() {
         }),
         joins,
     );
+    // An input of one number is of no image.
+    refuses(
+        &images(|net, x| {
+            let number = net.input(&[]);
+            let y = net.add(Mul, &[x, number]);
+            net.add(Softmax { axis: 1, flatten: false }, &[y])
+        }),
+        "has no first size",
+    );
     // The images become the terms of a sum.
     refuses(
         &rows(|net, x| {
