@@ -6,11 +6,10 @@
 
 #![allow(clippy::type_complexity, reason = "the closures are the two halves of one loop")]
 
-use rustc_hash::FxHashMap;
-
 use super::program::{Op, Program, Value};
 use super::rational::Rational;
 use crate::codegen::vector::{Addr, Asm, P, V, splat};
+use incept_ir::tensor::narrow;
 
 /// A two-dimensional transform.
 #[derive(Debug, Clone)]
@@ -21,6 +20,8 @@ pub struct Grid {
     ops: Vec<Op>,
     /// After how many operations each row of results is complete, and the row.
     rows: Vec<(usize, Vec<Value>)>,
+    /// When what is read.
+    uses: Uses,
 }
 
 /// What a grid reads and writes, as code.
@@ -50,8 +51,10 @@ impl Grid {
         };
         let columns: Vec<Vec<Value>> =
             (0..inputs[1]).map(|column| append(vertical, &|row| row * inputs[1] + column).1).collect();
-        let rows = (0..vertical.outputs.len()).map(|row| append(horizontal, &|column| columns[column][row])).collect();
-        Self { inputs, ops, rows }
+        let rows: Vec<_> =
+            (0..vertical.outputs.len()).map(|row| append(horizontal, &|column| columns[column][row])).collect();
+        let uses = Uses::new(count, &ops, &rows);
+        Self { inputs, ops, rows, uses }
     }
 
     /// The operations in order; the values below [`Grid::inputs`] are the inputs, by rows.
@@ -104,70 +107,106 @@ impl Grid {
     }
 }
 
-/// A value or a constant (by the bits of its absolute value) that may be in a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Item {
-    Value(Value),
-    Constant(u32),
+/// A value, or behind the last value a constant: the position in [`Uses::first`].
+type Item = usize;
+
+/// Where there is nothing.
+const NONE: u32 = u32::MAX;
+
+/// The times at which values and constants are read.
+#[derive(Debug, Clone)]
+struct Uses {
+    /// Of each item, the first of its reads.
+    first: Vec<u32>,
+    /// When a read is, and the next one of the same item.
+    reads: Vec<(u32, u32)>,
+    /// How many values there are. The constants stand behind them.
+    values: usize,
+    /// The absolute values of factors.
+    constants: Vec<Rational>,
 }
 
-/// A factor's absolute value as f32 bits, and whether it is negative.
-fn factor(value: Rational) -> (u32, bool) {
-    ((value.abs().to_f64() as f32).to_bits(), value.is_negative())
+impl Uses {
+    fn new(inputs: usize, ops: &[Op], rows: &[(usize, Vec<Value>)]) -> Self {
+        let mut constants: Vec<Rational> = Vec::new();
+        for op in ops {
+            if let Op::Scale(by, _) | Op::MulAdd(_, by, _) = op
+                && !constants.contains(&by.abs())
+            {
+                constants.push(by.abs());
+            }
+        }
+        let values = inputs + ops.len();
+        let mut uses = Self { first: vec![NONE; values + constants.len()], reads: Vec::new(), values, constants };
+        for (row, (end, results)) in rows.iter().enumerate().rev() {
+            let begin = if row == 0 { 0 } else { rows[row - 1].0 };
+            // A row is stored after its last operation and before the next row's first.
+            results.iter().for_each(|&value| uses.read_before(value, 2 * end));
+            for at in (begin..*end).rev() {
+                let constant = match ops[at] {
+                    Op::Scale(by, _) | Op::MulAdd(_, by, _) => Some(uses.constant(by)),
+                    Op::Add(..) | Op::Sub(..) => None,
+                };
+                for item in ops[at].reads().into_iter().flatten().chain(constant) {
+                    uses.read_before(item, 2 * at + 1);
+                }
+            }
+        }
+        uses
+    }
+
+    /// A factor's absolute value.
+    fn constant(&self, factor: Rational) -> Item {
+        self.values + self.constants.iter().take_while(|known| **known != factor.abs()).count()
+    }
+
+    /// Another read of an item, before those that are known.
+    fn read_before(&mut self, item: Item, time: usize) {
+        let next = std::mem::replace(&mut self.first[item], self.reads.len() as u32);
+        self.reads.push((time as u32, next));
+    }
+}
+
+/// Something that may be in a register and in the spill area.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The next of its reads; [`NONE`] once they are past.
+    next: u32,
+    register: Option<V>,
+    slot: Option<u32>,
 }
 
 struct Registers<'a> {
     grid: &'a Grid,
     ends: &'a Ends<'a>,
-    /// For each item, the times at which it is read, last first; those that have passed are taken off.
-    uses: FxHashMap<Item, Vec<usize>>,
+    /// Of each item.
+    places: Vec<Place>,
     /// What is in registers.
-    held: Vec<(Item, V)>,
+    held: Vec<Item>,
     /// Registers that hold nothing.
     spare: Vec<V>,
-    /// Slots of the spill area that hold values.
-    slots: FxHashMap<Value, usize>,
-    free_slots: Vec<usize>,
+    /// Slots of the spill area that hold nothing: these, and all from `slots` on.
+    free_slots: Vec<u32>,
+    slots: u32,
     vector: i64,
 }
 
 impl<'a> Registers<'a> {
     fn new(grid: &'a Grid, a: &mut dyn Asm, ends: &'a Ends<'a>) -> Self {
-        let mut uses: FxHashMap<Item, Vec<usize>> = FxHashMap::default();
-        for (row, (end, values)) in grid.rows.iter().enumerate().rev() {
-            let begin = if row == 0 { 0 } else { grid.rows[row - 1].0 };
-            // A row is stored after its last operation and before the next row's first.
-            for &value in values {
-                uses.entry(Item::Value(value)).or_default().push(2 * end);
-            }
-            for at in (begin..*end).rev() {
-                let op = &grid.ops[at];
-                let constant = match *op {
-                    Op::Scale(f, _) | Op::MulAdd(_, f, _) => Some(Item::Constant(factor(f).0)),
-                    Op::Add(..) | Op::Sub(..) => None,
-                };
-                for item in op.reads().into_iter().flatten().map(Item::Value).chain(constant) {
-                    uses.entry(item).or_default().push(2 * at + 1);
-                }
-            }
-        }
+        let place = |&next: &u32| Place { next, register: None, slot: None };
+        let places = grid.uses.first.iter().map(place).collect();
         let spare = (0..ends.registers).map(|_| a.vec()).collect();
         let vector = 4 * a.lanes() as i64;
-        let slots = FxHashMap::default();
-        Self {
-            grid,
-            ends,
-            uses,
-            held: Vec::new(),
-            spare,
-            slots,
-            free_slots: (0..grid.spills()).rev().collect(),
-            vector,
-        }
+        Self { grid, ends, places, held: Vec::new(), spare, free_slots: Vec::new(), slots: 0, vector }
     }
 
-    fn next_use(&self, item: Item) -> usize {
-        self.uses.get(&item).and_then(|uses| uses.last()).copied().unwrap_or(usize::MAX)
+    /// When an item is read next; items that are not, last.
+    fn next_use(&self, item: Item) -> u32 {
+        self.grid.uses.reads.get(self.places[item].next as usize).map_or(u32::MAX, |(time, _)| *time)
+    }
+
+    fn slot(&self, slot: u32) -> Addr {
+        Addr::at(self.ends.spill, i64::from(slot) * self.vector)
     }
 
     /// A register for something new; `pinned` stays where it is.
@@ -175,84 +214,70 @@ impl<'a> Registers<'a> {
         if let Some(register) = self.spare.pop() {
             return register;
         }
-        let last = self
-            .held
-            .iter()
-            .enumerate()
-            .filter(|(_, (item, _))| !pinned.contains(item))
-            .max_by_key(|(_, (item, _))| self.next_use(*item))
-            .map(|(index, _)| index);
+        let movable = self.held.iter().enumerate().filter(|(_, item)| !pinned.contains(item));
+        let last = movable.max_by_key(|(_, item)| self.next_use(**item)).map(|(index, _)| index);
         // With too few registers for one operation this asks for one more, which the assembler refuses.
         let Some(last) = last else { return a.vec() };
-        let (item, register) = self.held.swap_remove(last);
-        if let Item::Value(value) = item
-            && value >= self.grid.inputs()
-            && !self.slots.contains_key(&value)
-            && let Some(slot) = self.free_slots.pop()
-        {
-            a.store(Addr::at(self.ends.spill, slot as i64 * self.vector), register);
-            self.slots.insert(value, slot);
+        let item = self.held.swap_remove(last);
+        let Some(register) = self.places[item].register.take() else { return a.vec() };
+        let result = (self.grid.inputs()..self.grid.uses.values).contains(&item);
+        if result && self.places[item].slot.is_none() {
+            let slot = self.free_slots.pop().unwrap_or_else(|| {
+                self.slots += 1;
+                self.slots - 1
+            });
+            a.store(self.slot(slot), register);
+            self.places[item].slot = Some(slot);
         }
         register
     }
 
+    fn hold(&mut self, item: Item, register: V) {
+        self.places[item].register = Some(register);
+        self.held.push(item);
+    }
+
     /// The register of an item, loaded if it is not in one.
     fn fetch(&mut self, a: &mut dyn Asm, item: Item, pinned: &[Item]) -> V {
-        if let Some((_, register)) = self.held.iter().find(|(known, _)| *known == item) {
-            return *register;
+        if let Some(register) = self.places[item].register {
+            return register;
         }
         let register = self.take(a, pinned);
-        match item {
-            Item::Constant(bits) => splat(a, register, f32::from_bits(bits)),
-            Item::Value(value) => match self.slots.get(&value) {
-                Some(slot) => a.load(register, Addr::at(self.ends.spill, *slot as i64 * self.vector)),
-                None => {
-                    let columns = self.grid.inputs[1];
-                    (self.ends.load)(a, register, [value / columns, value % columns]);
-                }
-            },
+        let uses = &self.grid.uses;
+        match (item.checked_sub(uses.values), self.places[item].slot) {
+            (Some(constant), _) => splat(a, register, narrow(uses.constants[constant].to_f64())),
+            (None, Some(slot)) => a.load(register, self.slot(slot)),
+            (None, None) => {
+                let columns = self.grid.inputs[1];
+                (self.ends.load)(a, register, [item / columns, item % columns]);
+            }
         }
-        self.held.push((item, register));
+        self.hold(item, register);
         register
     }
 
     /// Marks a use as past; whoever is not read again gives its register and slot back.
     fn used(&mut self, items: &[Item]) {
-        for item in items {
-            let Some(uses) = self.uses.get_mut(item) else { continue };
-            uses.pop();
-            if !uses.is_empty() {
+        for &item in items {
+            let place = &mut self.places[item];
+            let Some((_, next)) = self.grid.uses.reads.get(place.next as usize) else { continue };
+            place.next = *next;
+            if place.next != NONE {
                 continue;
             }
-            if let Some(index) = self.held.iter().position(|(known, _)| known == item) {
-                self.spare.push(self.held.swap_remove(index).1);
-            }
-            if let Item::Value(value) = item
-                && let Some(slot) = self.slots.remove(value)
-            {
-                self.free_slots.push(slot);
+            self.free_slots.extend(place.slot.take());
+            if let Some(register) = place.register.take() {
+                let held = self.held.iter().position(|held| *held == item);
+                held.map(|held| self.held.swap_remove(held));
+                self.spare.push(register);
             }
         }
     }
 
     fn op(&mut self, a: &mut dyn Asm, at: usize, op: &Op) {
-        let result = Item::Value(self.grid.inputs() + at);
         let dst = match *op {
-            Op::Add(x, y) | Op::Sub(x, y) => {
-                let items = [Item::Value(x), Item::Value(y)];
-                let [x, y] = items.map(|item| self.fetch(a, item, &items));
-                self.used(&items);
-                let dst = self.take(a, &[]);
-                if matches!(op, Op::Add(..)) {
-                    a.add(dst, x, y)
-                } else {
-                    a.sub(dst, x, y)
-                }
-                dst
-            }
             Op::Scale(by, x) => {
-                let (bits, negative) = factor(by);
-                let items = [Item::Value(x), Item::Constant(bits)];
+                let (items, negative) = ([x, self.grid.uses.constant(by)], by.is_negative());
                 let [x, by] = items.map(|item| self.fetch(a, item, &items));
                 let dst = self.take(a, &items);
                 if negative {
@@ -265,10 +290,9 @@ impl<'a> Registers<'a> {
                 dst
             }
             Op::MulAdd(acc, by, x) => {
-                let (bits, negative) = factor(by);
-                let items = [Item::Value(acc), Item::Value(x), Item::Constant(bits)];
+                let (items, negative) = ([acc, x, self.grid.uses.constant(by)], by.is_negative());
                 let [sum, x, by] = items.map(|item| self.fetch(a, item, &items));
-                let dies = self.uses.get(&items[0]).is_none_or(|uses| uses.len() <= 1);
+                let dies = self.grid.uses.reads.get(self.places[acc].next as usize).is_none_or(|read| read.1 == NONE);
                 let dst = if dies {
                     sum
                 } else {
@@ -286,19 +310,30 @@ impl<'a> Registers<'a> {
                 self.spare.retain(|spare| *spare != dst);
                 dst
             }
+            Op::Add(x, y) | Op::Sub(x, y) => {
+                let items = [x, y];
+                let [x, y] = items.map(|item| self.fetch(a, item, &items));
+                self.used(&items);
+                let dst = self.take(a, &[]);
+                if matches!(op, Op::Add(..)) {
+                    a.add(dst, x, y)
+                } else {
+                    a.sub(dst, x, y)
+                }
+                dst
+            }
         };
-        self.held.push((result, dst));
+        self.hold(self.grid.inputs() + at, dst);
     }
 
     fn store(&mut self, a: &mut dyn Asm, row: usize, values: &[Value]) {
-        let items: Vec<Item> = values.iter().map(|&value| Item::Value(value)).collect();
-        let registers: Vec<V> = items.iter().map(|&item| self.fetch(a, item, &items)).collect();
+        let registers: Vec<V> = values.iter().map(|&value| self.fetch(a, value, values)).collect();
         (self.ends.store)(a, row, &registers);
-        self.used(&items);
+        self.used(values);
     }
 
     fn free(self, a: &mut dyn Asm) {
-        for register in self.held.into_iter().map(|(_, register)| register).chain(self.spare) {
+        for register in self.places.iter().filter_map(|place| place.register).chain(self.spare) {
             a.free(register);
         }
     }

@@ -22,16 +22,14 @@ struct Open {
     end: usize,
 }
 
-/// The bytes of some instructions, and how many of them the first `code` instructions take.
-pub(super) fn encode(instructions: &[Instruction], code: usize) -> Result<(Vec<u8>, usize), CodegenError> {
-    let mut encoder = Encoder::try_with_capacity(64, instructions.len() * 8)?;
+/// The bytes of some code and of the constants behind it, and how many of them are code.
+pub(super) fn encode(code: [&[Instruction]; 2], constants: &[Instruction]) -> Result<(Vec<u8>, usize), CodegenError> {
+    let of_code = code[0].len() + code[1].len();
+    let mut encoder = Encoder::try_with_capacity(64, (of_code + constants.len()) * 8)?;
     let mut places: FxHashMap<u64, usize> = FxHashMap::default();
     let mut open: Vec<Open> = Vec::new();
     let (mut end, mut code_len) = (0usize, 0usize);
-    for (index, instruction) in instructions.iter().enumerate() {
-        if index == code {
-            code_len = end;
-        }
+    for (index, instruction) in code.into_iter().flatten().chain(constants).enumerate() {
         let (begin, mut instruction) = (end, *instruction);
         if instruction.ip() != 0 {
             places.insert(instruction.ip(), begin);
@@ -58,15 +56,15 @@ pub(super) fn encode(instructions: &[Instruction], code: usize) -> Result<(Vec<u
             instruction.set_memory_displacement64(target);
         }
         end += encoder.encode(&instruction, here)?;
+        if index < of_code {
+            code_len = end;
+        }
         if let (Some(label), None) = (label, known) {
             // A near branch ends with its distance; an address may be followed by an immediate.
             let offset = encoder.get_constant_offsets().displacement_offset();
             let at = if branch { end.saturating_sub(4) } else { begin + offset };
             open.push(Open { label, at, end });
         }
-    }
-    if code >= instructions.len() {
-        code_len = end;
     }
     let mut bytes = encoder.take_buffer();
     for Open { label, at, end } in open {

@@ -1,7 +1,7 @@
 //! The x64 back end of the vector assembler: AVX2 and AVX-512 through `iced-x86`.
 //!
-//! Calling convention: System V, also on Windows (the callers declare it so). A tile is emitted twice: the first pass
-//! finds out which callee-saved registers and which lane masks it uses, the second has the matching prologue.
+//! Calling convention: System V, also on Windows (the callers declare it so). Which callee-saved registers and which lane
+//! masks a tile uses is known once its body is emitted; the prologue that fits is emitted after it and placed before it.
 //!
 //! Depends on [`super`] and `iced-x86` only. Nothing here checks CPU features: [`super::assemble`] is reached with a
 //! [`crate::codegen::target::Target`], which is the proof.
@@ -46,7 +46,7 @@ const INTS: [AsmRegister64; 15] = [
 ];
 const FIRST_SAVED: usize = 9;
 
-/// Masks k1 to k6 hold lane counts for the whole tile; k7 is for comparisons and for a seventh lane count.
+/// Masks k1 to k6 hold the first lane counts that are asked for, for the whole tile; k7 is for comparisons and all others.
 const KEPT_MASKS: usize = 6;
 const ROUND_NEAREST: u32 = 8;
 const ROUND_DOWN: u32 = 9;
@@ -77,14 +77,13 @@ struct Frame {
 
 struct X64 {
     a: CodeAssembler,
-    /// Only registers and masks are counted; no instruction is kept.
-    dry: bool,
     width: Width,
     args: usize,
     vectors: [bool; 32],
     ints: [bool; INTS.len()],
+    /// The callee-saved registers that are used.
     saved: BTreeSet<usize>,
-    masks: BTreeSet<usize>,
+    /// The lane counts of k1, k2 and so on.
     kept: Vec<usize>,
     constants: Vec<(Vec<u32>, CodeLabel)>,
     loops: Vec<Frame>,
@@ -94,7 +93,7 @@ struct X64 {
 /// Emits one instruction, keeping the first error.
 macro_rules! emit {
     ($s:expr, $op:ident $args:tt) => {
-        if !$s.dry && $s.error.is_none() {
+        if $s.error.is_none() {
             if let Err(error) = $s.a.$op $args {
                 $s.error = Some(error.into());
             }
@@ -142,26 +141,13 @@ mod ops;
 
 /// Emits a tile; see [`super::assemble`].
 pub(super) fn assemble(width: Width, args: usize, body: &dyn Fn(&mut dyn Asm)) -> Result<TileCode, CodegenError> {
-    let mut dry = X64::new(width, args, true, Vec::new(), BTreeSet::new())?;
-    body(&mut dry);
-    if let Some(error) = dry.error {
-        return Err(error);
-    }
-    let kept: Vec<usize> = dry.masks.iter().copied().take(KEPT_MASKS).collect();
-    let mut real = X64::new(width, args, false, kept, dry.saved)?;
-    real.prologue();
-    body(&mut real);
-    real.finish()
+    let mut tile = X64::new(width, args)?;
+    body(&mut tile);
+    tile.finish()
 }
 
 impl X64 {
-    fn new(
-        width: Width,
-        args: usize,
-        dry: bool,
-        kept: Vec<usize>,
-        saved: BTreeSet<usize>,
-    ) -> Result<Self, CodegenError> {
+    fn new(width: Width, args: usize) -> Result<Self, CodegenError> {
         let mut a = CodeAssembler::new(64)?;
         // The encodings without EVEX reach registers 0 to 15 only.
         a.set_prefer_vex(width == Width::Y);
@@ -169,14 +155,12 @@ impl X64 {
         ints[..args].fill(true);
         Ok(Self {
             a,
-            dry,
             width,
             args,
             vectors: [false; 32],
             ints,
-            saved,
-            masks: BTreeSet::new(),
-            kept,
+            saved: BTreeSet::new(),
+            kept: Vec::new(),
             constants: Vec::new(),
             loops: Vec::new(),
             error: None,
@@ -208,14 +192,15 @@ impl X64 {
 
     /// The mask register that holds `lanes` ones.
     fn mask(&mut self, lanes: usize) -> usize {
-        self.masks.insert(lanes);
-        match self.kept.iter().position(|&kept| kept == lanes) {
-            Some(index) => index + 1,
-            None => {
-                self.load_mask(7, lanes);
-                7
-            }
+        if let Some(index) = self.kept.iter().position(|&kept| kept == lanes) {
+            return index + 1;
         }
+        if self.kept.len() < KEPT_MASKS {
+            self.kept.push(lanes);
+            return self.kept.len();
+        }
+        self.load_mask(7, lanes);
+        7
     }
 
     /// The label of a constant behind the code.
@@ -293,7 +278,9 @@ impl X64 {
             emit!(self, pop(INTS[register]));
         }
         emit!(self, ret());
-        let instructions = self.a.instructions().len();
+        let code = self.a.instructions().len();
+        self.prologue();
+        let prologue = self.a.instructions().len();
         for (words, mut label) in std::mem::take(&mut self.constants) {
             emit!(self, set_label(&mut label));
             emit!(self, dd(&words));
@@ -301,7 +288,9 @@ impl X64 {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let (bytes, code_len) = encode::encode(self.a.instructions(), instructions)?;
+        let (before, constants) = self.a.instructions().split_at(prologue);
+        let (body, prologue) = before.split_at(code);
+        let (bytes, code_len) = encode::encode([prologue, body], constants)?;
         Ok(TileCode { bytes, code_len, args: self.args, clif: None })
     }
 }
