@@ -4,6 +4,7 @@
 //! the next job from one list; what they emit is gathered in the order of the plan, so the module does not depend on the
 //! threads. Nothing runs on other threads once the module is there.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -225,10 +226,11 @@ fn work(
 ) -> Result<Vec<Kernel>, CodegenError> {
     let cells: Vec<OnceLock<Kernel>> = specs.iter().map(|_| OnceLock::new()).collect();
     let failed: OnceLock<CodegenError> = OnceLock::new();
-    let mut jobs: Vec<Job<'_>> = (0..specs.len()).map(Job::Emit).collect();
-    // The largest first, so that all threads end at about the same time.
+    // Emission keeps a core busy, packing the memory: half of the threads begin at either end, and they meet in the middle,
+    // where the jobs are small.
+    let mut jobs: VecDeque<Job<'_>> = (0..specs.len()).map(Job::Emit).collect();
     let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, packed)?).collect();
-    slices.sort_by_key(|(block, _)| std::cmp::Reverse(block.floats()));
+    slices.sort_by_key(|(block, _)| block.floats());
     jobs.extend(slices.into_iter().map(|(block, slice)| Job::Pack(block, slice)));
     let run = |job: Job<'_>, scratch: &mut Vec<f32>| match job {
         Job::Emit(number) => {
@@ -246,11 +248,14 @@ fn work(
     };
     let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let helpers = threads.min(jobs.len()).saturating_sub(1);
-    let jobs = Mutex::new(jobs.into_iter());
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
+    let jobs = Mutex::new(jobs);
+    let next = |worker: usize| {
+        let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.is_multiple_of(2) { jobs.pop_front() } else { jobs.pop_back() }
+    };
+    let work = |worker: usize| {
         let mut scratch = Vec::new();
-        while let Some(job) = next() {
+        while let Some(job) = next(worker) {
             run(job, &mut scratch);
         }
     };
@@ -258,11 +263,12 @@ fn work(
         for helper in 1..=helpers {
             // Where the system gives no more threads, those that there are do the work.
             let name = format!("incept-load-{helper}");
-            if std::thread::Builder::new().name(name).spawn_scoped(scope, work).is_err() {
+            let work = &work;
+            if std::thread::Builder::new().name(name).spawn_scoped(scope, move || work(helper)).is_err() {
                 break;
             }
         }
-        work();
+        work(0);
     });
     if let Some(error) = failed.into_inner() {
         return Err(error);
