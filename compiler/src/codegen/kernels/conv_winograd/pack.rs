@@ -2,21 +2,30 @@
 //! products, then the transformed weights `[input channel][channel of the panel]`; channels are padded with zeros to whole
 //! vectors.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_mm_loadu_ps, _mm_sfence, _mm_stream_ps};
+
 use super::WinogradSpec;
 use super::bad;
 use super::grid::Grid;
 use super::plan::Plan;
 use super::program::Op;
 use crate::codegen::CodegenError;
+use crate::codegen::kernels::LINE;
 use crate::codegen::target::Target;
 use incept_ir::tensor::narrow;
 
 /// Output channels and input channels that are transformed at once.
 const WIDE: usize = 16;
 const DEEP: usize = 2;
+/// A line of packed weights is a vector of them.
+const _: () = assert!(WIDE == LINE);
 
-/// One number of each of these filters: the output channels of the first input channel, then those of the next.
-type Lanes = [f64; WIDE * DEEP];
+/// One number of each of these filters, for each input channel those of the output channels. Aligned, since a vector that
+/// crosses a cache line takes two accesses.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Lanes([[f64; WIDE]; DEEP]);
 
 /// How many floats [`pack`] writes.
 ///
@@ -53,7 +62,7 @@ pub fn pack(
         None => (weights, filter),
     };
     let program = Steps::new(&plan.grids.weights);
-    let mut values = vec![[0.0; WIDE * DEEP]; program.values];
+    let mut values = vec![Lanes([[0.0; WIDE]; DEEP]); program.values];
     let mut first_channel = 0;
     let mut output = 0;
     for segment in &plan.segments {
@@ -130,7 +139,7 @@ impl Steps {
             // SAFETY: the CPU has what the function is compiled for.
             return unsafe { self.panel_avx2(filters, out, shape, values) };
         }
-        self.panel_with(filters, out, shape, values);
+        self.panel_with(filters, out, shape, values, |line, values| *line = values.map(narrow));
     }
 
     /// # Safety
@@ -138,7 +147,8 @@ impl Steps {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     unsafe fn panel_avx512(&self, filters: &[f32], out: &mut [f32], shape: Shape, values: &mut [Lanes]) {
-        self.panel_with(filters, out, shape, values);
+        self.panel_with(filters, out, shape, values, stream);
+        _mm_sfence();
     }
 
     /// # Safety
@@ -146,34 +156,45 @@ impl Steps {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn panel_avx2(&self, filters: &[f32], out: &mut [f32], shape: Shape, values: &mut [Lanes]) {
-        self.panel_with(filters, out, shape, values);
+        self.panel_with(filters, out, shape, values, stream);
+        _mm_sfence();
     }
 
+    /// `write` fills an aligned cache line.
     #[inline(always)]
-    fn panel_with(&self, filters: &[f32], out: &mut [f32], shape: Shape, values: &mut [Lanes]) {
+    fn panel_with(
+        &self,
+        filters: &[f32],
+        out: &mut [f32],
+        shape: Shape,
+        values: &mut [Lanes],
+        write: impl Fn(&mut [f32; LINE], &[f64; LINE]),
+    ) {
         let Shape { width, depth, exist } = shape;
-        let filter = depth * self.taps;
+        let (taps, filter) = (self.taps, depth * self.taps);
+        let none = vec![0.0; DEEP * taps];
+        let in_lines = width.is_multiple_of(LINE) && out.as_ptr().addr().is_multiple_of(64);
         for first in (0..width).step_by(WIDE) {
             let lanes = WIDE.min(width - first);
-            let some = lanes.min(exist.saturating_sub(first));
-            values[..self.taps].fill([0.0; WIDE * DEEP]);
             for c in (0..depth).step_by(DEEP) {
                 let deep = DEEP.min(depth - c);
-                for lane in 0..some {
-                    let at = (first + lane) * filter + c * self.taps;
-                    let weights = filters[at..at + deep * self.taps].chunks_exact(self.taps);
-                    for (lane, weights) in (lane..).step_by(WIDE).zip(weights) {
-                        for (value, weight) in values.iter_mut().zip(weights) {
-                            value[lane] = f64::from(*weight);
-                        }
+                let rows: [&[f32]; WIDE] = std::array::from_fn(|lane| {
+                    let at = (first + lane) * filter + c * taps;
+                    let exists = lane < lanes && first + lane < exist;
+                    if exists { &filters[at..at + deep * taps] } else { &none[..deep * taps] }
+                });
+                for (tap, value) in values[..taps].iter_mut().enumerate() {
+                    for (value, tap) in value.0.iter_mut().zip((tap..deep * taps).step_by(taps)) {
+                        value.iter_mut().zip(rows).for_each(|(value, row)| *value = f64::from(row[tap]));
                     }
                 }
                 self.run(values);
                 for (position, &result) in self.results.iter().enumerate() {
-                    let at = (position * (1 + depth) + 1 + c) * width + first;
-                    for (out, value) in out[at..].chunks_mut(width).zip(values[result].chunks(WIDE)).take(deep) {
-                        for (out, value) in out[..lanes].iter_mut().zip(value) {
-                            *out = narrow(*value);
+                    for (c, value) in (c..c + deep).zip(&values[result].0) {
+                        let out = &mut out[(position * (1 + depth) + 1 + c) * width + first..][..lanes];
+                        match out.as_mut_array() {
+                            Some(line) if in_lines => write(line, value),
+                            _ => out.iter_mut().zip(value).for_each(|(out, value)| *out = narrow(*value)),
                         }
                     }
                 }
@@ -199,7 +220,22 @@ impl Steps {
 
 #[inline(always)]
 fn each(result: &mut Lanes, a: &Lanes, b: &Lanes, f: impl Fn(f64, f64) -> f64) {
-    for ((result, a), b) in result.iter_mut().zip(a).zip(b) {
-        *result = f(*a, *b);
+    for ((result, a), b) in result.0.iter_mut().zip(&a.0).zip(&b.0) {
+        for ((result, a), b) in result.iter_mut().zip(a).zip(b) {
+            *result = f(*a, *b);
+        }
+    }
+}
+
+/// Fills a cache line past the caches: packed weights are larger than those, and lines that come to be written cost as much
+/// as what is computed. The line starts at a multiple of 64 bytes; [`_mm_sfence`] is to follow before anybody reads it.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn stream(line: &mut [f32; LINE], values: &[f64; LINE]) {
+    let values = values.map(narrow);
+    let (to, from) = (line.as_chunks_mut::<4>().0, values.as_chunks::<4>().0);
+    for (to, from) in to.iter_mut().zip(from) {
+        // SAFETY: SSE is part of x86-64; `to` are 16 bytes that may be written, and start at a multiple of 16.
+        unsafe { _mm_stream_ps(to.as_mut_ptr(), _mm_loadu_ps(from.as_ptr())) };
     }
 }
