@@ -15,6 +15,7 @@
 
 pub mod choose;
 pub mod epilogue;
+mod jobs;
 pub mod kernels;
 pub mod link;
 mod module;

@@ -1,20 +1,20 @@
 //! Plan to compiled module: every step's kernel emitted, its weights packed, everything linked.
 //!
-//! Steps of equal specs share one kernel. Kernels are emitted and weights packed by several threads at once, each taking
-//! the next job from one list; what they emit is gathered in the order of the plan, so the module does not depend on the
-//! threads. Nothing runs on other threads once the module is there.
+//! Steps of equal specs share one kernel. Kernels are emitted and weights packed by several threads at once
+//! ([`super::jobs`]); what they emit is gathered in the order of the plan, so the module does not depend on the threads.
+//! Nothing runs on other threads once the module is there.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry};
+use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry, Operand};
 use incept_ir::ids::StepId;
 use incept_ir::plan::{Place, Plan, PlanConstant, Step};
 use rustc_hash::FxHashMap;
 
 use super::CodegenError;
 use super::choose;
+use super::jobs::{Filling, Job, Jobs};
 use super::kernels::{Emitted, Spec};
 use super::link::{self, FunctionRecord, Linker};
 use super::steps::{Lowered, lower};
@@ -134,57 +134,91 @@ pub fn link(plan: Arc<Plan>, target: &Target) -> Result<Linked, CodegenError> {
 /// # Errors
 /// As [`link`].
 pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> Result<Linked, CodegenError> {
-    let mut weights = Weights::new(&plan, target);
-    let mut places = Vec::with_capacity(plan.steps.len());
-    // Equal specs share a kernel: the number of each step's, and the first step of each.
-    let mut numbers = Vec::with_capacity(plan.steps.len());
-    let mut firsts: Vec<(usize, Spec)> = Vec::new();
-    let mut known = FxHashMap::default();
-    for (index, step) in plan.steps.iter().enumerate() {
-        let mut prepare = || {
-            let lowered = chosen(&plan, StepId::from_index(index), lower(&plan, step)?, target)?;
-            Ok((weights.place_step(&lowered)?, lowered.spec))
-        };
-        let (place, spec) = prepare().map_err(|error| at_step(index, step, error))?;
-        places.push((place, spec.family()));
-        let number = *known.entry(format!("{spec:?}")).or_insert_with(|| {
-            firsts.push((index, spec));
-            firsts.len() - 1
-        });
-        numbers.push(number);
-    }
-    let (blocks, bytes) = weights.layout();
-    let (plan, constants) = part(plan);
-    let packer = Packer { target, raw: Raw::new(constants, &blocks, options.packed) };
-    let mut packed = AlignedBytes::zeroed(bytes)
-        .ok_or_else(|| CodegenError::Link(format!("there is not enough memory for {bytes} bytes of packed weights")))?;
-    let kernels = work(&firsts, &blocks, &packer, packed.floats_mut(), target, options)?;
+    let threads = options.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = NonZeroUsize::new(plan.steps.len()).map_or(NonZeroUsize::MIN, |most| threads.min(most));
+    let (mut memory, weights) = (None, OnceLock::new());
+    let jobs = Jobs::new(target, options.keep_text);
+    let (plan, steps, firsts) = std::thread::scope(|scope| {
+        jobs.help(scope, threads);
+        let filling = jobs.filling();
+        let (places, steps, firsts) = place(&plan, target, &filling)?;
+        let (blocks, bytes) = places;
+        let (plan, constants) = part(plan);
+        let packer = Packer { target, raw: Raw::new(constants, &blocks, options.packed) };
+        let (packer, blocks) = weights.get_or_init(|| (packer, blocks));
+        let packed = AlignedBytes::zeroed(bytes).ok_or_else(|| {
+            CodegenError::Link(format!("there is not enough memory for {bytes} bytes of packed weights"))
+        })?;
+        let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, memory.insert(packed).floats_mut())?).collect();
+        slices.sort_by_key(|(block, _)| block.floats());
+        slices.into_iter().for_each(|(block, slice)| filling.push(Job::Pack(packer, block, slice)));
+        drop(filling);
+        jobs.work(0);
+        Ok::<_, CodegenError>((plan, steps, firsts))
+    })?;
+    let kernels = jobs.finish()?;
+    let packed = memory.unwrap_or_default();
 
     let mut linker = Linker::new(target);
     let mut emitted = Vec::with_capacity(kernels.len());
-    for (kernel, (index, _)) in kernels.into_iter().zip(&firsts) {
-        let (own, kernel) = kernel.map_err(|error| at_step(*index, &plan.steps[*index], error))?;
+    for (kernel, index) in kernels.into_iter().zip(firsts) {
+        let (own, kernel) = kernel.map_err(|error| at_step(index, &plan.steps[index], error))?;
         let moved = linker.absorb(own)?;
         emitted.push(Emitted { kernel: moved.kernel(kernel.kernel)?, ..kernel });
     }
     let code = Arc::new(linker.finish()?);
     let mut entries = Vec::with_capacity(plan.steps.len());
     let mut lines = Vec::with_capacity(plan.steps.len());
-    for ((step, number), ((operands, packed_bytes), family)) in plan.steps.iter().zip(numbers).zip(places) {
-        let Emitted { kernel, tasks, scratch_bytes, name } = emitted[number].clone();
+    for (step, placed) in plan.steps.iter().zip(steps) {
+        let Emitted { kernel, tasks, scratch_bytes, name } = emitted[placed.number].clone();
         lines.push(StepLine {
             step: step.name.clone(),
-            family: family.name(),
+            family: placed.family,
             kernel: name.clone(),
             tasks,
             scratch_bytes,
-            packed_bytes,
+            packed_bytes: placed.packed_bytes,
         });
-        entries.push(KernelEntry { function: code.kernel(kernel)?, operands, tasks, scratch_bytes, name });
+        let (function, operands) = (code.kernel(kernel)?, placed.operands);
+        entries.push(KernelEntry { function, operands, tasks, scratch_bytes, name });
     }
     let listing = Listing { code: Arc::clone(&code), level: target.level(), steps: lines };
     let module = CompiledModule { plan: Arc::new(plan), entries, packed: Arc::new(packed), owner: code };
     Ok(Linked { module, listing })
+}
+
+/// A step with its kernel's number and its operands.
+struct PlacedStep {
+    number: usize,
+    family: &'static str,
+    operands: Vec<Operand>,
+    packed_bytes: usize,
+}
+
+/// The blocks of packed weights with their bytes in all, the steps, and of each kernel the first step that it computes.
+type Places = ((Vec<Block>, usize), Vec<PlacedStep>, Vec<usize>);
+
+/// Gives each step its place in packed memory and its kernel, which is emitted meanwhile: equal specs share one.
+fn place(plan: &Plan, target: &Target, filling: &Filling<'_, '_>) -> Result<Places, CodegenError> {
+    let mut weights = Weights::new(plan, target);
+    let mut steps = Vec::with_capacity(plan.steps.len());
+    let mut firsts = Vec::new();
+    let mut known = FxHashMap::default();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let mut prepare = || {
+            let lowered = chosen(plan, StepId::from_index(index), lower(plan, step)?, target)?;
+            Ok((weights.place_step(&lowered)?, lowered.spec))
+        };
+        let ((operands, packed_bytes), spec) = prepare().map_err(|error| at_step(index, step, error))?;
+        let family = spec.family().name();
+        let number = *known.entry(format!("{spec:?}")).or_insert_with(|| {
+            filling.push(Job::Emit(firsts.len(), spec));
+            firsts.push(index);
+            firsts.len() - 1
+        });
+        steps.push(PlacedStep { number, family, operands, packed_bytes });
+    }
+    Ok((weights.layout(), steps, firsts))
 }
 
 /// The plan without the bytes of its constants, and the constants with them. Those that are operands keep theirs.
@@ -205,76 +239,6 @@ fn part(plan: Arc<Plan>) -> (Plan, Vec<PlanConstant>) {
         }
     }
     (plan, constants)
-}
-
-type Kernel = Result<(Linker, Emitted), CodegenError>;
-
-enum Job<'a> {
-    /// The kernel of this number.
-    Emit(usize),
-    Pack(&'a Block, &'a mut [f32]),
-}
-
-/// Emits all kernels and packs all weights, on several threads.
-fn work(
-    specs: &[(usize, Spec)],
-    blocks: &[Block],
-    packer: &Packer<'_>,
-    packed: &mut [f32],
-    target: &Target,
-    options: LinkOptions<'_>,
-) -> Result<Vec<Kernel>, CodegenError> {
-    let cells: Vec<OnceLock<Kernel>> = specs.iter().map(|_| OnceLock::new()).collect();
-    let failed: OnceLock<CodegenError> = OnceLock::new();
-    // Emission keeps a core busy, packing the memory: half of the threads begin at either end, and they meet in the middle,
-    // where the jobs are small.
-    let mut jobs: VecDeque<Job<'_>> = (0..specs.len()).map(Job::Emit).collect();
-    let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, packed)?).collect();
-    slices.sort_by_key(|(block, _)| block.floats());
-    jobs.extend(slices.into_iter().map(|(block, slice)| Job::Pack(block, slice)));
-    let run = |job: Job<'_>, scratch: &mut Vec<f32>| match job {
-        Job::Emit(number) => {
-            let mut linker = Linker::new(target);
-            linker.keep_text(options.keep_text);
-            let emitted = specs[number].1.emit(&mut linker);
-            // Each number comes once.
-            let _ = cells[number].set(emitted.map(|emitted| (linker, emitted)));
-        }
-        Job::Pack(block, slice) => {
-            if let Err(error) = packer.pack(block, scratch, slice) {
-                let _ = failed.set(error);
-            }
-        }
-    };
-    let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let helpers = threads.min(jobs.len()).saturating_sub(1);
-    let jobs = Mutex::new(jobs);
-    let next = |worker: usize| {
-        let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if worker.is_multiple_of(2) { jobs.pop_front() } else { jobs.pop_back() }
-    };
-    let work = |worker: usize| {
-        let mut scratch = Vec::new();
-        while let Some(job) = next(worker) {
-            run(job, &mut scratch);
-        }
-    };
-    std::thread::scope(|scope| {
-        for helper in 1..=helpers {
-            // Where the system gives no more threads, those that there are do the work.
-            let name = format!("incept-load-{helper}");
-            let work = &work;
-            if std::thread::Builder::new().name(name).spawn_scoped(scope, move || work(helper)).is_err() {
-                break;
-            }
-        }
-        work(0);
-    });
-    if let Some(error) = failed.into_inner() {
-        return Err(error);
-    }
-    let missing = || Err(CodegenError::Internal("a kernel that nobody emitted"));
-    Ok(cells.into_iter().map(|cell| cell.into_inner().unwrap_or_else(missing)).collect())
 }
 
 /// The step with the algorithm that is to compute it.
