@@ -255,8 +255,7 @@ impl<'graph> Target<'graph> {
         self.rebuilt(patch, x, weights, bias, fallback, provenance)
     }
 
-    /// The weights, each run of them times its factor; `None` where one would not be finite: an infinite weight makes a NaN
-    /// of a zero.
+    /// The weights, each run of them times its factor; `None` where one would be infinite: that makes a NaN of a zero.
     fn scaled(&self, factors: Vec<f64>, run: usize) -> Result<Option<Tensor>, GraphError> {
         let largest = self.weights.values().largest(run);
         if !largest.iter().zip(&factors).all(|(weight, factor)| narrow(f64::from(*weight) * factor).is_finite()) {

@@ -20,6 +20,8 @@ use crate::types::DType;
 const MOST_NESTED: usize = 8;
 /// Values that are computed at once where they are only looked at.
 const BLOCK: usize = 4096;
+/// Values that are compared side by side.
+const LANES: usize = 16;
 
 /// The elements of a tensor, little-endian and row-major. Clones share them.
 #[derive(Clone, Default)]
@@ -201,20 +203,25 @@ impl Values {
         out[..there].copy_from_slice(&bytes[..there]);
     }
 
-    /// The largest magnitude of each run of `run` f32 values; not finite where one of them is not.
+    /// The largest magnitude of each run of `run` f32 values. Infinities count, NaNs do not.
     pub fn largest(&self, run: usize) -> Vec<f32> {
         let elements = self.len() / size_of::<f32>();
-        let mut block = vec![0.0f32; BLOCK.min(run)];
+        let there = self.there().map(|bytes| bytes.as_chunks::<4>().0);
+        let mut block = vec![0.0f32; if there.is_some() { 0 } else { BLOCK.min(run) }];
         let of_run = |start: usize| {
             let end = elements.min(start.saturating_add(run));
-            let mut largest = 0;
-            for start in (start..end).step_by(BLOCK) {
-                let block = &mut block[..BLOCK.min(end - start)];
-                self.read_f32(start, block);
-                // Magnitudes are ordered as their bits are; what is not finite has the largest.
-                largest = block.iter().fold(largest, |largest, value| largest.max(value.abs().to_bits()));
+            let mut largest = [0.0; LANES];
+            match there {
+                Some(there) => raise(&mut largest, &there[start..end]),
+                None => {
+                    for start in (start..end).step_by(BLOCK) {
+                        let block = &mut block[..BLOCK.min(end - start)];
+                        self.read_f32(start, block);
+                        raise(&mut largest, bytemuck::cast_slice(block));
+                    }
+                }
             }
-            f32::from_bits(largest)
+            largest.into_iter().fold(0.0, f32::max)
         };
         (0..elements).step_by(run.max(1)).map(of_run).collect()
     }
@@ -232,6 +239,19 @@ impl Values {
             }
         }
     }
+}
+
+/// Raises the largest magnitudes that are known, those of every [`LANES`]th value, to those of more values.
+fn raise(largest: &mut [f32; LANES], values: &[[u8; 4]]) {
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let mut raise = |values: &[[u8; 4]]| {
+        for (largest, value) in largest.iter_mut().zip(values) {
+            let value = f32::from_le_bytes(*value).abs();
+            *largest = if value > *largest { value } else { *largest };
+        }
+    };
+    whole.iter().for_each(|values| raise(values));
+    raise(rest);
 }
 
 impl Made {
@@ -300,10 +320,16 @@ mod tests {
     fn the_largest_of_each_run() {
         let mut values: Vec<f32> = (0..2 * BLOCK + 3).map(|x| (x % 7) as f32).collect();
         values[BLOCK + 1] = -9.0;
-        values[2 * BLOCK + 1] = f32::NAN;
-        let tensor = Tensor::from_f32(&[values.len()], values).unwrap();
-        let found = tensor.values().largest(2 * BLOCK);
-        assert!(found.len() == 2 && found[0] == 9.0 && found[1].is_nan(), "{found:?}");
+        values[2 * BLOCK..].copy_from_slice(&[1.0, f32::NAN, -2.0]);
+        let tensor = Tensor::from_f32(&[values.len()], values.clone()).unwrap();
+        assert_eq!(tensor.values().largest(2 * BLOCK), [9.0, 2.0]);
+        let doubled = tensor.scaled(vec![2.0], values.len()).unwrap();
+        assert_eq!(doubled.values().largest(2 * BLOCK), [18.0, 4.0]);
+        values[3] = f32::NEG_INFINITY;
+        assert_eq!(
+            Tensor::from_f32(&[values.len()], values).unwrap().values().largest(2 * BLOCK),
+            [f32::INFINITY, 2.0]
+        );
         let small = ramp(5).scaled(vec![-1.0], 5).unwrap().values().largest(2);
         assert_eq!(small, [1.0, 3.0, 4.0]);
     }
