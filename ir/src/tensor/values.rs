@@ -98,14 +98,24 @@ impl Recipe {
     fn read(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::Scaled { of, factors, run } => {
-                of.values().read_f32(start, out);
                 // Without elements there may be runs of none.
                 let run = (*run).max(1);
+                let there = of.values().there().map(|bytes| bytes.as_chunks::<4>().0);
+                if there.is_none() {
+                    of.values().read_f32(start, out);
+                }
                 let (mut at, mut rest) = (start, out);
                 while let (Some(factor), false) = (factors.get(at / run), rest.is_empty()) {
                     let (these, after) = rest.split_at_mut(rest.len().min(run - at % run));
+                    let scaled = |value: f32| narrow(f64::from(value) * factor);
+                    match there {
+                        Some(there) => {
+                            let from = there.get(at..).unwrap_or_default();
+                            these.iter_mut().zip(from).for_each(|(to, from)| *to = scaled(f32::from_le_bytes(*from)));
+                        }
+                        None => these.iter_mut().for_each(|value| *value = scaled(*value)),
+                    }
                     at += these.len();
-                    these.iter_mut().for_each(|value| *value = narrow(f64::from(*value) * factor));
                     rest = after;
                 }
             }
