@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use incept_compiler::codegen::choose;
 use incept_compiler::codegen::target::Target;
-use incept_compiler::codegen::{self, Linked};
+use incept_compiler::codegen::{self, CodegenError, Linked};
 use incept_compiler::lower::{self, LowerOptions, LowerReport};
 use incept_compiler::pass::{Optimized, PassOptions, PassReport};
 use incept_compiler::pipeline;
-use incept_ir::graph::Graph;
+use incept_ir::graph::{Graph, Node};
 use incept_ir::ids::StepId;
+use incept_ir::ops::Op;
 use incept_ir::plan::Plan;
 use incept_runtime::{Session, SessionOptions};
 
@@ -161,27 +162,48 @@ impl Planned {
     /// # Errors
     /// Where code cannot be emitted.
     pub fn link(self, target: Target, options: &CompileOptions) -> Result<Compiled, Error> {
-        self.link_telling(target, options, None)
+        link_planned(|| Ok(self), target, options, None, 0)
     }
+}
 
-    /// As [`Planned::link`]; somebody is told now and then that weights were read for the last time.
-    fn link_telling(
-        mut self,
-        target: Target,
-        options: &CompileOptions,
-        packed: Option<&(dyn Fn() + Sync)>,
-    ) -> Result<Compiled, Error> {
-        let start = Instant::now();
-        let model = self.plan.name.clone();
-        let threads = options.threads.unwrap_or_else(incept_runtime::available_cores);
-        let link = codegen::LinkOptions { keep_text: options.keep_text, threads: Some(threads), packed };
-        // Perhaps the only reference: raw weights can then go while they are packed.
-        let linked = codegen::link_with(std::mem::take(&mut self.plan), &target, link)
-            .map_err(|source| Error::Codegen { model, source: Box::new(source) })?;
-        self.plan = Arc::clone(&linked.module.plan);
-        let times = Times { link: start.elapsed(), ..self.times };
-        Ok(Compiled { planned: self, linked, target, times, threads: options.threads })
+/// Why there is no code.
+enum Failed {
+    NoPlan(Error),
+    NoCode(CodegenError),
+}
+
+impl From<CodegenError> for Failed {
+    fn from(error: CodegenError) -> Self {
+        Self::NoCode(error)
     }
+}
+
+/// Makes a plan and emits its code; somebody is told now and then that weights were read for the last time. There are
+/// `at_least` so many bytes of them.
+fn link_planned(
+    make: impl FnOnce() -> Result<Planned, Error>,
+    target: Target,
+    options: &CompileOptions,
+    packed: Option<&(dyn Fn() + Sync)>,
+    at_least: usize,
+) -> Result<Compiled, Error> {
+    let threads = options.threads.unwrap_or_else(incept_runtime::available_cores);
+    let link = codegen::LinkOptions { keep_text: options.keep_text, threads: Some(threads), packed };
+    let mut model = String::new();
+    let make = || {
+        let mut planned = make().map_err(Failed::NoPlan)?;
+        model.clone_from(&planned.plan.name);
+        // Perhaps the only reference: raw weights can then go while they are packed.
+        Ok((std::mem::take(&mut planned.plan), (planned, Instant::now())))
+    };
+    let linked = codegen::link_made(make, &target, link, at_least);
+    let (linked, (mut planned, start)) = linked.map_err(|failed| match failed {
+        Failed::NoPlan(error) => error,
+        Failed::NoCode(source) => Error::Codegen { model, source: Box::new(source) },
+    })?;
+    planned.plan = Arc::clone(&linked.module.plan);
+    let times = Times { link: start.elapsed(), ..planned.times };
+    Ok(Compiled { planned, linked, target, times, threads: options.threads })
 }
 
 /// Code for this CPU.
@@ -364,10 +386,17 @@ impl Model {
     /// As [`Model::plan`], and where the target is unknown or not available here.
     pub fn compile(&self, options: &CompileOptions) -> Result<Compiled, Error> {
         let target = target(&options.target)?;
-        let planned = self.plan(options)?;
-        // Weights are read once more, to be packed: what of a mapped file was read need not stay.
-        self.let_go();
-        planned.link_telling(target, options, Some(&|| self.let_go()))
+        let plan = || {
+            let planned = self.plan(options)?;
+            // Weights are read once more, to be packed: what of a mapped file was read need not stay.
+            self.let_go();
+            Ok(planned)
+        };
+        let weights = match self.body() {
+            Body::Graph(graph) => graph.nodes().map(|(_, node)| constant_bytes(node)).sum(),
+            Body::Plan(plan) => plan.constants.iter().map(|constant| constant.values.len()).sum(),
+        };
+        link_planned(plan, target, options, Some(&|| self.let_go()), weights)
     }
 
     /// The batch size of a model that allows no other: the first size of its first input.
@@ -375,6 +404,13 @@ impl Model {
         let Body::Graph(graph) = self.body() else { return None };
         let input = graph.output(*graph.inputs().first()?, 0).ok()?;
         graph.ty(input).ok()?.shape.dims().first()?.fixed()
+    }
+}
+
+fn constant_bytes(node: &Node) -> usize {
+    match &node.op {
+        Op::Constant(constant) => constant.tensor.values().len(),
+        _ => 0,
     }
 }
 

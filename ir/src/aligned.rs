@@ -3,10 +3,14 @@
 //! The blocks of a network are many megabytes, written once and then streamed through. Large pages (2 MiB on x86-64) save
 //! most of the page faults while they are filled and most of the address translations while they are read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use memmap2::MmapMut;
 
 /// The size of a large page where the system has such.
 const LARGE_PAGE: usize = 2 << 20;
+/// The size of a page where it has not.
+const SMALL_PAGE: usize = 4 << 10;
 
 /// A block of memory that starts as zeros, aligned to a page and so to a cache line.
 #[derive(Debug, Default)]
@@ -39,6 +43,23 @@ impl AlignedBytes {
             let _ = map.advise_range(memmap2::Advice::HugePage, block.start, lines);
         }
         Some(block)
+    }
+
+    /// Makes the system provide the memory of the first `len` bytes, page by page until told to `stop`. It clears each page
+    /// when that is first touched, which takes about as long as to fill it.
+    pub fn touch(&mut self, len: usize, stop: &AtomicBool) {
+        for page in self.bytes_mut().chunks_mut(LARGE_PAGE).take(len.div_ceil(LARGE_PAGE)) {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // They are zeros already; the compiler must not know.
+            page.iter_mut().step_by(SMALL_PAGE).for_each(|byte| *byte = std::hint::black_box(0));
+        }
+    }
+
+    /// Makes the block shorter. Its memory stays reserved; what was not touched costs nothing.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     /// The length in bytes.
@@ -77,6 +98,19 @@ impl AlignedBytes {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
     use super::*;
+
+    #[test]
+    fn touched_and_shorter_blocks_are_zeros() {
+        let mut block = AlignedBytes::zeroed(3 * LARGE_PAGE + 5).unwrap();
+        block.touch(LARGE_PAGE + 1, &AtomicBool::new(true));
+        block.touch(usize::MAX, &AtomicBool::new(false));
+        block.truncate(LARGE_PAGE + 7);
+        assert!(block.len() == LARGE_PAGE + 7 && block.bytes().iter().all(|byte| *byte == 0));
+        assert_eq!(block.floats_mut().len(), (LARGE_PAGE + 64) / 4);
+        block.truncate(usize::MAX);
+        assert_eq!(block.len(), LARGE_PAGE + 7);
+        AlignedBytes::default().touch(9, &AtomicBool::new(false));
+    }
 
     #[test]
     fn is_aligned_zero_and_as_long_as_asked() {

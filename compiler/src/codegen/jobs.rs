@@ -5,7 +5,7 @@
 //! comes out does not depend on who did what.
 
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 
@@ -81,12 +81,22 @@ impl<'a> Jobs<'a> {
         Filling(self)
     }
 
-    /// Works on as many threads as asked for, the calling one not among them but counted.
-    pub fn help<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, threads: NonZeroUsize) {
-        for helper in 1..threads.get() {
+    /// Works on other threads, of these numbers; the calling one has number 0. Each begins with something else.
+    pub fn help<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        helpers: Range<usize>,
+        first: impl Fn() + Clone + Send + 'scope,
+    ) {
+        for helper in helpers {
             // Where the system gives no more threads, those that there are do the work.
             let builder = Builder::new().name(format!("incept-load-{helper}"));
-            if builder.spawn_scoped(scope, move || self.work(helper)).is_err() {
+            let first = first.clone();
+            let help = move || {
+                first();
+                self.work(helper);
+            };
+            if builder.spawn_scoped(scope, help).is_err() {
                 break;
             }
         }

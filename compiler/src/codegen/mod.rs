@@ -29,7 +29,7 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use module::{LinkOptions, Linked, Listing, StepLine, link, link_with};
+pub use module::{LinkOptions, Linked, Listing, StepLine, link, link_made, link_with};
 
 use thiserror::Error;
 

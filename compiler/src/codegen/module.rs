@@ -5,7 +5,8 @@
 //! Nothing runs on other threads once the module is there.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry, Operand};
 use incept_ir::ids::StepId;
@@ -134,19 +135,35 @@ pub fn link(plan: Arc<Plan>, target: &Target) -> Result<Linked, CodegenError> {
 /// # Errors
 /// As [`link`].
 pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> Result<Linked, CodegenError> {
-    let threads = options.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let threads = NonZeroUsize::new(plan.steps.len()).map_or(NonZeroUsize::MIN, |most| threads.min(most));
-    let (mut memory, weights) = (None, OnceLock::new());
+    let (linked, ()) = link_made(|| Ok::<_, CodegenError>((plan, ())), target, options, 0)?;
+    Ok(linked)
+}
+
+/// As [`link_with`], for a plan that is still to be made, perhaps with something else. Meanwhile a second thread gets memory
+/// ready for packed weights, of which there will be `at_least` so many bytes.
+///
+/// # Errors
+/// What `make` returns, and as [`link`].
+pub fn link_made<T, E: From<CodegenError>>(
+    make: impl FnOnce() -> Result<(Arc<Plan>, T), E>,
+    target: &Target,
+    options: LinkOptions<'_>,
+    at_least: usize,
+) -> Result<(Linked, T), E> {
+    let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let (mut memory, weights, ready) = (None, OnceLock::new(), Ready::default());
     let jobs = Jobs::new(target, options.keep_text);
-    let (plan, steps, firsts) = std::thread::scope(|scope| {
-        jobs.help(scope, threads);
+    let (plan, with, steps, firsts) = std::thread::scope(|scope| {
         let filling = jobs.filling();
+        jobs.help(scope, 1..threads.min(2), || ready.prepare(at_least));
+        let (plan, with) = make()?;
+        jobs.help(scope, 2..threads.min(plan.steps.len()), || {});
         let (places, steps, firsts) = place(&plan, target, &filling)?;
         let (blocks, bytes) = places;
         let (plan, constants) = part(plan);
         let packer = Packer { target, raw: Raw::new(constants, &blocks, options.packed) };
         let (packer, blocks) = weights.get_or_init(|| (packer, blocks));
-        let packed = AlignedBytes::zeroed(bytes).ok_or_else(|| {
+        let packed = ready.take(bytes).or_else(|| AlignedBytes::zeroed(bytes)).ok_or_else(|| {
             CodegenError::Link(format!("there is not enough memory for {bytes} bytes of packed weights"))
         })?;
         let mut slices: Vec<_> = blocks.iter().zip(cut(blocks, memory.insert(packed).floats_mut())?).collect();
@@ -154,7 +171,7 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> 
         slices.into_iter().for_each(|(block, slice)| filling.push(Job::Pack(packer, block, slice)));
         drop(filling);
         jobs.work(0);
-        Ok::<_, CodegenError>((plan, steps, firsts))
+        Ok::<_, E>((plan, with, steps, firsts))
     })?;
     let kernels = jobs.finish()?;
     let packed = memory.unwrap_or_default();
@@ -184,7 +201,39 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> 
     }
     let listing = Listing { code: Arc::clone(&code), level: target.level(), steps: lines };
     let module = CompiledModule { plan: Arc::new(plan), entries, packed: Arc::new(packed), owner: code };
-    Ok(Linked { module, listing })
+    Ok((Linked { module, listing }, with))
+}
+
+/// Memory for packed weights that one thread gets ready while another finds out how much is needed.
+#[derive(Default)]
+struct Ready {
+    enough: AtomicBool,
+    memory: Mutex<Option<AlignedBytes>>,
+}
+
+impl Ready {
+    /// Packed weights are as large as raw ones or, transformed, up to this many times.
+    const TIMES: usize = 4;
+
+    fn prepare(&self, at_least: usize) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.enough.load(Ordering::Relaxed) {
+            return;
+        }
+        *memory = at_least.checked_mul(Self::TIMES).and_then(AlignedBytes::zeroed);
+        if let Some(memory) = &mut *memory {
+            memory.touch(at_least, &self.enough);
+        }
+    }
+
+    /// The memory, if it is large enough.
+    fn take(&self, bytes: usize) -> Option<AlignedBytes> {
+        self.enough.store(true, Ordering::Relaxed);
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut memory = memory.filter(|memory| memory.len() >= bytes)?;
+        memory.truncate(bytes);
+        Some(memory)
+    }
 }
 
 /// A step with its kernel's number and its operands.
