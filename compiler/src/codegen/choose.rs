@@ -24,8 +24,9 @@ use super::target::Target;
 /// their errors add up over the layers of a deep network to more than some 1e-5 of the largest result.
 pub const MOST_INPUTS: usize = 6;
 
-/// Bytes of weights that arrive in a cycle from beyond the second-level cache.
-const BYTES_A_CYCLE: f64 = 8.0;
+/// Bytes of weights that arrive in a cycle from beyond the second-level cache. About half as many do; the other half of the
+/// wait passes while products are computed.
+const BYTES_A_CYCLE: f64 = 16.0;
 
 /// An algorithm that could compute a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +52,6 @@ pub fn spec(conv: &ConvSpec, algorithm: Algorithm) -> Spec {
 /// [`CodegenError::BadSpec`] for an inconsistent spec.
 pub fn candidates(conv: &ConvSpec, target: &Target, exact: bool) -> Result<Vec<Candidate>, CodegenError> {
     let time = |cycles: f64, weight_bytes: f64| {
-        // Waiting for them does not overlap well: what is computed of one panel's weights is too little.
         let streamed = if weight_bytes > target.l2_bytes() as f64 / 2.0 { weight_bytes / BYTES_A_CYCLE } else { 0.0 };
         cycles + streamed
     };
