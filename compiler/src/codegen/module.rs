@@ -140,7 +140,7 @@ pub fn link_with(plan: Arc<Plan>, target: &Target, options: LinkOptions<'_>) -> 
 }
 
 /// As [`link_with`], for a plan that is still to be made, perhaps with something else. Meanwhile a second thread gets memory
-/// ready for packed weights, of which there will be `at_least` so many bytes.
+/// ready for packed weights, of which there will be about `at_least` so many bytes or more.
 ///
 /// # Errors
 /// What `make` returns, and as [`link`].
@@ -214,13 +214,15 @@ struct Ready {
 impl Ready {
     /// Packed weights are as large as raw ones or, transformed, up to this many times.
     const TIMES: usize = 4;
+    /// Nothing is got ready for more raw weights than these, so that the reserved addresses stay few.
+    const MOST: usize = 256 << 20;
 
     fn prepare(&self, at_least: usize) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.enough.load(Ordering::Relaxed) {
+        if self.enough.load(Ordering::Relaxed) || at_least > Self::MOST {
             return;
         }
-        *memory = at_least.checked_mul(Self::TIMES).and_then(AlignedBytes::zeroed);
+        *memory = AlignedBytes::zeroed(at_least * Self::TIMES);
         if let Some(memory) = &mut *memory {
             memory.touch(at_least, &self.enough);
         }

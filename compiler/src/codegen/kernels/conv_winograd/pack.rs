@@ -147,7 +147,8 @@ impl Steps {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     unsafe fn panel_avx512(&self, filters: &[f32], out: &mut [f32], shape: Shape, values: &mut [Lanes]) {
-        self.panel_with(filters, out, shape, values, stream);
+        // SAFETY: the fence follows.
+        self.panel_with(filters, out, shape, values, |line, values| unsafe { stream(line, values) });
         _mm_sfence();
     }
 
@@ -156,11 +157,12 @@ impl Steps {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn panel_avx2(&self, filters: &[f32], out: &mut [f32], shape: Shape, values: &mut [Lanes]) {
-        self.panel_with(filters, out, shape, values, stream);
+        // SAFETY: the fence follows.
+        self.panel_with(filters, out, shape, values, |line, values| unsafe { stream(line, values) });
         _mm_sfence();
     }
 
-    /// `write` fills an aligned cache line.
+    /// `write` fills a cache line, where the panel is made of whole ones.
     #[inline(always)]
     fn panel_with(
         &self,
@@ -173,7 +175,6 @@ impl Steps {
         let Shape { width, depth, exist } = shape;
         let (taps, filter) = (self.taps, depth * self.taps);
         let none = vec![0.0; DEEP * taps];
-        let in_lines = width.is_multiple_of(LINE) && out.as_ptr().addr().is_multiple_of(64);
         for first in (0..width).step_by(WIDE) {
             let lanes = WIDE.min(width - first);
             for c in (0..depth).step_by(DEEP) {
@@ -193,8 +194,8 @@ impl Steps {
                     for (c, value) in (c..c + deep).zip(&values[result].0) {
                         let out = &mut out[(position * (1 + depth) + 1 + c) * width + first..][..lanes];
                         match out.as_mut_array() {
-                            Some(line) if in_lines => write(line, value),
-                            _ => out.iter_mut().zip(value).for_each(|(out, value)| *out = narrow(*value)),
+                            Some(line) => write(line, value),
+                            None => out.iter_mut().zip(value).for_each(|(out, value)| *out = narrow(*value)),
                         }
                     }
                 }
@@ -227,12 +228,19 @@ fn each(result: &mut Lanes, a: &Lanes, b: &Lanes, f: impl Fn(f64, f64) -> f64) {
     }
 }
 
-/// Fills a cache line past the caches: packed weights are larger than those, and lines that come to be written cost as much
-/// as what is computed. The line starts at a multiple of 64 bytes; [`_mm_sfence`] is to follow before anybody reads it.
+/// Fills a cache line past the caches, if it is one: packed weights are larger than those, and lines that come only to be
+/// written cost as much as what is computed.
+///
+/// # Safety
+/// [`_mm_sfence`] is called before anybody reads the line.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn stream(line: &mut [f32; LINE], values: &[f64; LINE]) {
+unsafe fn stream(line: &mut [f32; LINE], values: &[f64; LINE]) {
     let values = values.map(narrow);
+    if !line.as_ptr().addr().is_multiple_of(64) {
+        *line = values;
+        return;
+    }
     let (to, from) = (line.as_chunks_mut::<4>().0, values.as_chunks::<4>().0);
     for (to, from) in to.iter_mut().zip(from) {
         // SAFETY: SSE is part of x86-64; `to` are 16 bytes that may be written, and start at a multiple of 16.
