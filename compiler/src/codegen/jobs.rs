@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
 use super::CodegenError;
 use super::kernels::{Emitted, Spec};
 use super::link::Linker;
+use super::lock;
 use super::target::Target;
 use super::weights::{Block, Packer};
 
@@ -63,10 +64,6 @@ impl<'a> Filling<'_, 'a> {
         lock(&self.0.queue).waiting.push_back(job);
         self.0.changed.notify_one();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Jobs<'a> {

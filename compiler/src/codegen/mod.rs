@@ -31,7 +31,14 @@ mod tests;
 
 pub use module::{LinkOptions, Linked, Listing, StepLine, link, link_made, link_with};
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use thiserror::Error;
+
+/// What a mutex guards. A thread that panicked leaves nothing half done that others could see.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why code could not be emitted.
 #[derive(Debug, Error)]

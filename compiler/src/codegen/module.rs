@@ -6,7 +6,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use incept_ir::abi::{AlignedBytes, CompiledModule, KernelEntry, Operand};
 use incept_ir::ids::StepId;
@@ -18,6 +18,7 @@ use super::choose;
 use super::jobs::{Filling, Job, Jobs};
 use super::kernels::{Emitted, Spec};
 use super::link::{self, FunctionRecord, Linker};
+use super::lock;
 use super::steps::{Lowered, lower};
 use super::target::Target;
 use super::weights::{Block, Packer, Raw, Weights, cut};
@@ -158,8 +159,7 @@ pub fn link_made<T, E: From<CodegenError>>(
         jobs.help(scope, 1..threads.min(2), || ready.prepare(at_least));
         let (plan, with) = make()?;
         jobs.help(scope, 2..threads.min(plan.steps.len()), || {});
-        let (places, steps, firsts) = place(&plan, target, &filling)?;
-        let (blocks, bytes) = places;
+        let ((blocks, bytes), steps, firsts) = place(&plan, target, &filling)?;
         let (plan, constants) = part(plan);
         let packer = Packer { target, raw: Raw::new(constants, &blocks, options.packed) };
         let (packer, blocks) = weights.get_or_init(|| (packer, blocks));
@@ -218,7 +218,7 @@ impl Ready {
     const MOST: usize = 256 << 20;
 
     fn prepare(&self, at_least: usize) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = lock(&self.memory);
         if self.enough.load(Ordering::Relaxed) || at_least > Self::MOST {
             return;
         }
@@ -231,7 +231,7 @@ impl Ready {
     /// The memory, if it is large enough.
     fn take(&self, bytes: usize) -> Option<AlignedBytes> {
         self.enough.store(true, Ordering::Relaxed);
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let memory = lock(&self.memory).take();
         let mut memory = memory.filter(|memory| memory.len() >= bytes)?;
         memory.truncate(bytes);
         Some(memory)

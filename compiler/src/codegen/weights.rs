@@ -4,8 +4,8 @@
 //! Constants that steps read as plain operands go there too, widened to `f32`, so that the runtime never reads a
 //! constant's own bytes. Blocks are filled in any order, on any thread: each is a slice of its own.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use incept_ir::abi::Operand;
 use incept_ir::ids::ConstId;
@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use super::CodegenError;
 use super::kernels::batch_norm::{self, Statistics};
 use super::kernels::{Spec, conv_direct, conv_winograd, gemm, pool};
+use super::lock;
 use super::steps::{Argument, Lowered, Packing, constant_of};
 use super::target::Target;
 
@@ -146,10 +147,6 @@ struct Held {
     uses: usize,
 }
 
-fn held(cell: &Mutex<Held>) -> MutexGuard<'_, Held> {
-    cell.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<'a> Raw<'a> {
     /// Constants that these blocks are made of, and who is told that some were let go.
     pub fn new(constants: Vec<PlanConstant>, blocks: &[Block], tell: Option<&'a (dyn Fn() + Sync)>) -> Self {
@@ -166,13 +163,13 @@ impl<'a> Raw<'a> {
     fn get(&self, id: ConstId) -> Result<PlanConstant, CodegenError> {
         let cell =
             self.cells.get(id.index()).ok_or(CodegenError::Internal("a constant that the plan does not have"))?;
-        Ok(held(cell).constant.clone())
+        Ok(lock(cell).constant.clone())
     }
 
     /// A block has been filled.
     fn done(&self, block: &Block) {
         for cell in block.constants().iter().filter_map(|id| self.cells.get(id.index())) {
-            let mut cell = held(cell);
+            let mut cell = lock(cell);
             cell.uses = cell.uses.saturating_sub(1);
             if cell.uses == 0 {
                 let bytes = std::mem::take(&mut cell.constant.values).len();

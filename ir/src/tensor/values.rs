@@ -100,7 +100,7 @@ impl Recipe {
             Self::Scaled { of, factors, run } => {
                 // Without elements there may be runs of none.
                 let run = (*run).max(1);
-                let there = of.values().there().map(|bytes| bytes.as_chunks::<4>().0);
+                let there = of.values().words();
                 if there.is_none() {
                     of.values().read_f32(start, out);
                 }
@@ -200,6 +200,11 @@ impl Values {
         }
     }
 
+    /// The bytes of f32 elements, where they need not be computed.
+    fn words(&self) -> Option<&[[u8; 4]]> {
+        self.there().map(|bytes| bytes.as_chunks().0)
+    }
+
     /// The f32 elements from `start` on, as many as `out` has, computed if need be, and not kept. Elements beyond the last
     /// leave `out` as it is.
     pub fn read_f32(&self, start: usize, out: &mut [f32]) {
@@ -216,7 +221,7 @@ impl Values {
     /// The largest magnitude of each run of `run` f32 values. Infinities count, NaNs do not.
     pub fn largest(&self, run: usize) -> Vec<f32> {
         let elements = self.len() / size_of::<f32>();
-        let there = self.there().map(|bytes| bytes.as_chunks::<4>().0);
+        let there = self.words();
         let mut block = vec![0.0f32; if there.is_some() { 0 } else { BLOCK.min(run) }];
         let of_run = |start: usize| {
             let end = elements.min(start.saturating_add(run));

@@ -267,8 +267,9 @@ impl<'a> Registers<'a> {
             }
             self.free_slots.extend(place.slot.take());
             if let Some(register) = place.register.take() {
-                let held = self.held.iter().position(|held| *held == item);
-                held.map(|held| self.held.swap_remove(held));
+                if let Some(held) = self.held.iter().position(|held| *held == item) {
+                    self.held.swap_remove(held);
+                }
                 self.spare.push(register);
             }
         }

@@ -1,6 +1,6 @@
 //! The three transforms of a tile, made once for each size: they depend on nothing else, and a network has few sizes.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use rustc_hash::FxHashMap;
 
@@ -8,7 +8,7 @@ use super::bad;
 use super::grid::Grid;
 use super::program::Program;
 use super::transform::{Matrix, Transform};
-use crate::codegen::CodegenError;
+use crate::codegen::{CodegenError, lock};
 
 /// The transforms of `F(m × m, r × r)`, whose sizes may differ along the axes.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ static MADE: LazyLock<Mutex<FxHashMap<Sizes, Arc<Grids>>>> = LazyLock::new(Mutex
 impl Grids {
     /// The transforms for tiles of `m` outputs and windows of `taps`, vertical and horizontal.
     pub fn of(m: [usize; 2], taps: [usize; 2]) -> Result<Arc<Self>, CodegenError> {
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&MADE);
         if let Some(grids) = made.get(&(m, taps)) {
             return Ok(Arc::clone(grids));
         }

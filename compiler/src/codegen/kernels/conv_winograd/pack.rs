@@ -181,8 +181,7 @@ impl Steps {
                 let deep = DEEP.min(depth - c);
                 let rows: [&[f32]; WIDE] = std::array::from_fn(|lane| {
                     let at = (first + lane) * filter + c * taps;
-                    let exists = lane < lanes && first + lane < exist;
-                    if exists { &filters[at..at + deep * taps] } else { &none[..deep * taps] }
+                    if first + lane < exist { &filters[at..at + deep * taps] } else { &none[..deep * taps] }
                 });
                 for (tap, value) in values[..taps].iter_mut().enumerate() {
                     for (value, tap) in value.0.iter_mut().zip((tap..deep * taps).step_by(taps)) {
